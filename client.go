@@ -1,0 +1,356 @@
+package session
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-resty/resty/v2"
+)
+
+const path = "/api/rest/v1/sessions"
+
+// Client logs users in and out. It is immutable, holds no user's secret and is
+// safe for concurrent use; one serves any number of users. Its zero value is
+// the client of no options.
+type Client struct {
+	config
+	rest *resty.Client
+}
+
+var defaultClient = sync.OnceValue(func() *Client {
+	c, _ := NewClient()
+	return c
+})
+
+// sharedTransport serves every client that brings none of its own. Idle
+// connections close before any server or middlebox is known to close them, so
+// that a lone login never meets a dead one.
+var sharedTransport = sync.OnceValue(func() *http.Transport {
+	return &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(0)},
+		TLSHandshakeTimeout:    10 * time.Second,
+		MaxIdleConns:           256,
+		MaxIdleConnsPerHost:    256,
+		IdleConnTimeout:        10 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+		ForceAttemptHTTP2:      true,
+	}
+})
+
+func clientFor(opts []Option) (*Client, error) {
+	if len(opts) == 0 {
+		return defaultClient(), nil
+	}
+	return NewClient(opts...)
+}
+
+// connect makes the resty client, over the copy of the caller's http.Client.
+// It is not changed afterwards: resty does not guard its fields.
+func (c *Client) connect() {
+	hc := c.http
+	hc.Jar = nil
+	if hc.Transport == nil {
+		hc.Transport = sharedTransport()
+	}
+	hc.Transport = noRedirect{hc.Transport}
+	c.rest = resty.NewWithClient(&hc).
+		SetDoNotParseResponse(true).
+		SetPreRequestHook(func(_ *resty.Client, r *http.Request) error {
+			if r.ContentLength == 0 {
+				r.Body = http.NoBody // resty's empty one has net/http look for bytes in it
+			}
+			return nil
+		})
+}
+
+// noRedirect takes the Location off a redirect: net/http parses it before it
+// asks CheckRedirect, and quotes a bad one in its error.
+type noRedirect struct{ base http.RoundTripper }
+
+func (t noRedirect) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.base.RoundTrip(r)
+	if err != nil || resp == nil || resp.StatusCode/100 != 3 {
+		return resp, err
+	}
+	plain := *resp
+	plain.Header = resp.Header.Clone()
+	plain.Header.Del("Location")
+	return &plain, nil
+}
+
+// Create logs a user in. The error is, or wraps:
+//
+//   - [ErrInvalidParams]: refused before anything was sent;
+//   - *[APIError]: the server's refusal, see the Err variables that it matches;
+//   - *[TwoFactorError]: a second factor is wanted and there is no [WithOTP], or
+//     the one that was sent did not do;
+//   - *[RegionMismatchError]: the site is served from a host that is not trusted;
+//   - [ErrNotSent] or [ErrOutcomeUnknown]: no answer. Only after the latter a
+//     session may exist.
+//
+// It posts once for each host and code, and again only when no connection was
+// had.
+func (c *Client) Create(ctx context.Context, params CreateParams) (*Session, error) {
+	if c == nil || c.rest == nil {
+		c = defaultClient()
+	}
+	if ctx == nil {
+		return nil, fmt.Errorf("session: log in: %w: context is nil", ErrInvalidParams)
+	}
+	s, err := c.logIn(ctx, c.base, params)
+	if moved, ok := err.(*RegionMismatchError); ok {
+		if base := relocate(c.base, moved.Host); c.trusts(base) {
+			return c.logIn(ctx, base, params)
+		}
+	}
+	return s, err
+}
+
+// logIn logs in at one host, with a second factor when that is asked for.
+func (c *Client) logIn(ctx context.Context, base string, params CreateParams) (*Session, error) {
+	s, err := c.post(ctx, base, params)
+	challenge, wanted := err.(*TwoFactorError)
+	if !wanted || c.otp == nil || params.OTP != "" {
+		return s, err
+	}
+	code, err := c.otp(ctx, challenge)
+	if err != nil {
+		return nil, fmt.Errorf("session: log in at %s: ask for the second factor: %w", host(base), err)
+	}
+	return c.post(ctx, base, challenge.Answer(params, code))
+}
+
+func (c *Client) post(ctx context.Context, base string, params CreateParams) (*Session, error) {
+	if err := params.validate(); err != nil {
+		return nil, err
+	}
+	header := http.Header{
+		"Accept":       {"application/json"},
+		"Content-Type": {"application/x-www-form-urlencoded"},
+		"User-Agent":   {c.userAgent},
+	}
+	if c.language != "" {
+		header["Accept-Language"] = []string{c.language}
+	}
+	r := &request{
+		op:      "log in at " + host(base),
+		method:  http.MethodPost,
+		base:    base,
+		header:  header,
+		body:    params.encode(),
+		secrets: params.secrets(),
+	}
+	var s *Session
+	err := c.do(ctx, r, func(a *answer) (err error) {
+		if a.status/100 != 2 {
+			return a.error(r)
+		}
+		if a.err != nil {
+			return a.invalid(r, a.err)
+		}
+		if a.status != http.StatusOK && a.status != http.StatusCreated {
+			return a.invalid(r, errors.New("a status that a login does not have"))
+		}
+		if s, err = decodeSession(a.body); err != nil {
+			return a.invalid(r, err)
+		}
+		s.BaseURL, s.UserAgent, s.client = base, c.userAgent, c
+		return nil
+	})
+	return s, err
+}
+
+// Delete logs s out, at the origin and with the User-Agent that made it when s
+// names them. A session that has already ended is no error. It does not touch
+// s, and is tried again when it fails: see [WithRetries].
+func (c *Client) Delete(ctx context.Context, s *Session) error {
+	if c == nil || c.rest == nil {
+		c = defaultClient()
+	}
+	refused := func(why string) error {
+		return fmt.Errorf("session: log out: %w: %s", ErrInvalidParams, why)
+	}
+	switch {
+	case ctx == nil:
+		return refused("context is nil")
+	case s == nil:
+		return refused("session is nil")
+	case s.ID == "":
+		return refused("the session has no id")
+	case !validID(s.ID):
+		return refused("the session's id is not 1 to 512 bytes of visible ASCII")
+	case s.UserAgent != "" && !validUserAgent(s.UserAgent):
+		return refused("the session's user agent is not 1 to 256 bytes of printable ASCII")
+	}
+	base, userAgent := c.base, c.userAgent
+	if s.BaseURL != "" {
+		var err error
+		if base, err = parseBaseURL(s.BaseURL); err != nil {
+			return refused("the session's base URL " + err.Error())
+		}
+	}
+	if s.UserAgent != "" {
+		userAgent = s.UserAgent
+	}
+	r := &request{
+		op:      "log out at " + host(base),
+		method:  http.MethodDelete,
+		base:    base,
+		header:  http.Header{"Accept": {"application/json"}, "User-Agent": {userAgent}, authHeader: {s.ID}},
+		secrets: secrets{s.ID},
+	}
+	if c.language != "" {
+		r.header["Accept-Language"] = []string{c.language}
+	}
+	return c.do(ctx, r, func(a *answer) error {
+		if a.status/100 == 2 {
+			return nil
+		}
+		if err := a.error(r); !errors.Is(err, ErrSessionEnded) {
+			return err
+		}
+		return nil
+	})
+}
+
+// authHeader is AuthHeader as net/http spells it.
+var authHeader = http.CanonicalHeaderKey(AuthHeader)
+
+// request is what do sends. A DELETE may be sent again.
+type request struct {
+	op      string // for errors
+	method  string
+	base    string
+	header  http.Header
+	body    []byte
+	secrets secrets
+}
+
+// do sends r, reads the answer and has check judge it; then again, where that
+// is allowed and of use.
+func (c *Client) do(ctx context.Context, r *request, check func(*answer) error) error {
+	sent := false
+	for attempt := 1; ; attempt++ {
+		start := time.Now()
+		a, err := c.attempt(ctx, r)
+		if err == nil {
+			err = check(a)
+		}
+		c.log(ctx, r, a, err, attempt, time.Since(start))
+		failed, _ := err.(*failure)
+		if failed != nil {
+			sent = sent || failed.outcome != ErrNotSent
+			if sent {
+				failed.outcome = ErrOutcomeUnknown
+			}
+		}
+		again := failed != nil && !failed.certificate && (!sent || r.method == http.MethodDelete) ||
+			a != nil && a.status/100 == 5 && r.method == http.MethodDelete
+		if !again || attempt > c.retries || ctx.Err() != nil {
+			return err
+		}
+		wait := min(2*time.Second, 100*time.Millisecond<<min(attempt-1, 10))
+		wait -= rand.N(wait / 2)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			outcome := ErrOutcomeUnknown
+			if !sent && failed != nil {
+				outcome = ErrNotSent
+			}
+			cause := quiet(ctx, ctx.Err(), r.secrets, true)
+			cause.safe = append(cause.safe, err)
+			return &failure{op: r.op, outcome: outcome, cause: cause}
+		}
+	}
+}
+
+// attempt makes one exchange.
+func (c *Client) attempt(ctx context.Context, r *request) (*answer, error) {
+	if ctx.Err() != nil {
+		return nil, &failure{op: r.op, outcome: ErrNotSent, cause: quiet(ctx, ctx.Err(), r.secrets, true)}
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	var asked, got atomic.Bool
+	req := c.rest.R().SetContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) { asked.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) { got.Store(true) },
+	}))
+	req.Header = r.header
+	if r.body != nil {
+		req.Body = bytes.NewReader(r.body)
+	}
+	resp, err := req.Execute(r.method, r.base+path)
+	if err != nil {
+		failed := &failure{op: r.op, outcome: ErrOutcomeUnknown}
+		if asked.Load() && !got.Load() {
+			failed.outcome = ErrNotSent
+		}
+		var cert *tls.CertificateVerificationError
+		failed.certificate = errors.As(err, &cert)
+		failed.cause = quiet(ctx, err, r.secrets, failed.outcome == ErrNotSent)
+		return nil, failed
+	}
+	raw := resp.RawResponse
+	defer raw.Body.Close()
+	a := &answer{status: raw.StatusCode, header: raw.Header}
+	if a.status >= 200 { // the body of a 101 is a connection
+		data, err := readLimited(raw.Body)
+		if a.body, err = decompress(data, raw.Header, err); err != nil {
+			a.err = quiet(ctx, err, r.secrets, false)
+		}
+	}
+	return a, nil
+}
+
+// log writes the record of an attempt.
+func (c *Client) log(ctx context.Context, r *request, a *answer, err error, attempt int, took time.Duration) {
+	level := slog.LevelDebug
+	if err != nil {
+		level = slog.LevelWarn
+	}
+	if c.logger == nil || !c.logger.Enabled(ctx, level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("method", r.method),
+		slog.String("host", host(r.base)),
+		slog.Duration("duration", took),
+		slog.Int("attempt", attempt),
+	}
+	if a != nil {
+		attrs = append(attrs, slog.Int("status", a.status))
+	}
+	var api *APIError
+	if errors.As(err, &api) {
+		kind := api.Type
+		if errors.Is(err, ErrInvalidResponse) {
+			kind = ErrInvalidResponse.Error()
+		}
+		attrs = append(attrs, slog.String("error_type", kind), slog.String("instance", api.Instance))
+	} else if failed, ok := err.(*failure); ok {
+		attrs = append(attrs, slog.String("error_type", failed.outcome.Error()), slog.String("error", failed.cause.Error()))
+	}
+	c.logger.LogAttrs(ctx, level, "Files.com session request", attrs...)
+}
+
+// host returns the host and port of an origin.
+func host(origin string) string {
+	_, host, _ := strings.Cut(origin, "://")
+	return host
+}

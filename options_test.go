@@ -1,0 +1,114 @@
+package session_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/filescom/session"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestBadOptionsAreReportedByNewClient(t *testing.T) {
+	t.Parallel()
+	for name, opt := range map[string]session.Option{
+		"nil":                   nil,
+		"empty subdomain":       session.WithSubdomain(""),
+		"two labels":            session.WithSubdomain("a.b"),
+		"whole host":            session.WithSubdomain("mysite.files.com"),
+		"slash":                 session.WithSubdomain("evil.example/"),
+		"hyphen":                session.WithSubdomain("-a"),
+		"long":                  session.WithSubdomain(strings.Repeat("a", 64)),
+		"not ASCII":             session.WithSubdomain("müsite"),
+		"empty URL":             session.WithBaseURL(""),
+		"no scheme":             session.WithBaseURL("mysite.files.com"),
+		"no host":               session.WithBaseURL("https://"),
+		"port alone":            session.WithBaseURL("https://:443"),
+		"no port":               session.WithBaseURL("https://a:"),
+		"http":                  session.WithBaseURL("http://mysite.files.com"),
+		"http on a LAN":         session.WithBaseURL("http://192.168.1.1"),
+		"looks like loopback":   session.WithBaseURL("http://127.0.0.1.evil.example"),
+		"short loopback":        session.WithBaseURL("http://127.1"),
+		"other scheme":          session.WithBaseURL("ftp://mysite.files.com"),
+		"user":                  session.WithBaseURL("https://" + passwordCanary + "@mysite.files.com"),
+		"password":              session.WithBaseURL("https://a:" + tokenCanary + "@mysite.files.com"),
+		"broken user":           session.WithBaseURL("https://a:" + tokenCanary + "%@mysite.files.com"),
+		"path":                  session.WithBaseURL("https://mysite.files.com/api"),
+		"slash at the end":      session.WithBaseURL("https://mysite.files.com/"),
+		"query":                 session.WithBaseURL("https://mysite.files.com?" + tokenCanary),
+		"empty query":           session.WithBaseURL("https://mysite.files.com?"),
+		"fragment":              session.WithBaseURL("https://mysite.files.com#x"),
+		"empty fragment":        session.WithBaseURL("https://mysite.files.com#"),
+		"opaque":                session.WithBaseURL("https:mysite.files.com"),
+		"space":                 session.WithBaseURL(" https://mysite.files.com"),
+		"line end":              session.WithBaseURL("https://mysite.files.com\n"),
+		"zone":                  session.WithBaseURL("http://[::1%25lo]:80"),
+		"not ASCII host":        session.WithBaseURL("https://müsite.files.com"),
+		"escaped host":          session.WithBaseURL("https://mysite%2efiles.com"),
+		"port too large":        session.WithBaseURL("https://mysite.files.com:65536"),
+		"nil http client":       session.WithHTTPClient(nil),
+		"no timeout":            session.WithTimeout(0),
+		"negative timeout":      session.WithTimeout(-1),
+		"negative retries":      session.WithRetries(-1),
+		"empty user agent":      session.WithUserAgent(""),
+		"user agent, two lines": session.WithUserAgent("a\r\nb"),
+		"user agent, space":     session.WithUserAgent("a "),
+		"long user agent":       session.WithUserAgent(strings.Repeat("a", 257)),
+		"empty language":        session.WithLanguage(""),
+		"language, two lines":   session.WithLanguage("de\nX: y"),
+		"nil logger":            session.WithLogger(nil),
+		"nil callback":          session.WithOTP(nil),
+		"trusted URL":           session.WithTrustedHosts("https://a.example"),
+		"trusted empty":         session.WithTrustedHosts("a.example", ""),
+		"trusted port":          session.WithTrustedHosts("a.example:8443"),
+		"trusted address":       session.WithTrustedHosts("10.0.0.1"),
+	} {
+		_, err := session.NewClient(opt)
+		assert.ErrorIs(t, err, session.ErrInvalidParams, name)
+		assertQuiet(t, err)
+		_, err = session.Create(t.Context(), alice, opt)
+		assert.ErrorIs(t, err, session.ErrInvalidParams, name)
+		assert.ErrorIs(t, session.Delete(t.Context(), &session.Session{ID: "1"}, opt), session.ErrInvalidParams, name)
+	}
+}
+
+// gone returns where a client's login goes.
+func gone(t *testing.T, opts ...session.Option) string {
+	t.Helper()
+	var origin string
+	hc := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		origin = r.URL.Scheme + "://" + r.URL.Host
+		return readResponse("HTTP/1.1 201 Created\r\n\r\n{\"id\":\"1\"}", r)
+	})}
+	s, err := newClient(t, append(opts, session.WithHTTPClient(hc))...).Create(t.Context(), alice)
+	require.NoError(t, err)
+	assert.Equal(t, origin, s.BaseURL)
+	return origin
+}
+
+func TestWhereAClientGoes(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, session.DefaultBaseURL, gone(t))
+	assert.Equal(t, "https://mysite.files.com", gone(t, session.WithSubdomain("MySite")))
+	assert.Equal(t, "https://2fast.files.com", gone(t, session.WithSubdomain("2fast")))
+	for given, want := range map[string]string{
+		"https://Files.Example.COM":     "https://files.example.com",
+		"HTTPS://files.example.com:443": "https://files.example.com",
+		"https://files.example.com:444": "https://files.example.com:444",
+		"https://10.0.0.1":              "https://10.0.0.1",
+		"https://[2001:DB8::1]:443":     "https://[2001:db8::1]",
+		"http://localhost:4041":         "http://localhost:4041",
+		"http://LOCALHOST:80":           "http://localhost",
+		"http://127.9.9.9":              "http://127.9.9.9",
+		"http://[::1]:4041":             "http://[::1]:4041",
+	} {
+		assert.Equal(t, want, gone(t, session.WithBaseURL(given)))
+	}
+}
+
+func TestTheLastOptionWins(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, "https://b.files.com", gone(t, session.WithBaseURL("https://a.example"), session.WithSubdomain("b")))
+	assert.Equal(t, "https://a.example", gone(t, session.WithSubdomain("b"), session.WithBaseURL("https://a.example")))
+}

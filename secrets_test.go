@@ -1,0 +1,88 @@
+package session_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/filescom/session"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Rule 13.
+func TestSecretsAreNotPrintedLoggedOrMarshalled(t *testing.T) {
+	t.Parallel()
+	params := session.CreateParams{Username: "alice", Password: passwordCanary, OTP: otpCanary, PartialSessionID: partialCanary}
+	api := session.APIError{StatusCode: 401, Type: "not-authenticated/x", Data: json.RawMessage(`{"x":"` + partialCanary + `"}`)}
+	challenge := session.TwoFactorError{Methods: []string{"totp"}, PartialSessionID: partialCanary, Err: &api}
+	for _, v := range []any{params, &params, api, &api, challenge, &challenge, &session.RegionMismatchError{Host: "h", Err: &api}} {
+		assertQuiet(t, v)
+		assertQuiet(t, []any{v})
+		assertQuiet(t, map[string]any{"v": v})
+		assertQuiet(t, struct{ V any }{v})
+		assertQuiet(t, &struct{ V any }{v})
+		assertQuiet(t, fmt.Errorf("wrapped: %w", fmt.Errorf("%v, %+v, %#v", v, v, v)))
+	}
+	assertQuiet(t, []session.CreateParams{params})
+	assertQuiet(t, map[string]*session.CreateParams{"v": &params})
+	assertQuiet(t, struct{ V session.CreateParams }{params})
+	assertQuiet(t, struct{ V session.TwoFactorError }{challenge})
+	assertQuiet(t, struct{ V session.APIError }{api})
+	assertQuiet(t, map[string]session.APIError{"v": api})
+
+	// a Session marshals its secrets, since it is stored so, but no more than that
+	s := session.Session{ID: idCanary, LoginToken: tokenCanary, Username: "alice", Password: passwordCanary, OTP: otpCanary, PartialSessionID: partialCanary,
+		Raw: json.RawMessage(`{"id":"` + idCanary + `"}`), BaseURL: "https://" + passwordCanary + "@app.files.com", TimeoutAt: time.Unix(1, 0)}
+	for _, v := range []any{s, &s, []session.Session{s}, []*session.Session{&s}, map[string]session.Session{"v": s}, struct{ V session.Session }{s}, &struct{ V *session.Session }{&s}} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t", "%.9v"} {
+			assertNoSecret(t, fmt.Sprintf(verb, v))
+		}
+	}
+	assertQuiet(t, struct{ V slog.LogValuer }{logOnly{s}})
+}
+
+// logOnly logs a session, and marshals as nothing.
+type logOnly struct{ s session.Session }
+
+func (l logOnly) LogValue() slog.Value         { return slog.AnyValue(l.s) }
+func (l logOnly) MarshalJSON() ([]byte, error) { return []byte("{}"), nil }
+func (l logOnly) Format(f fmt.State, _ rune)   { fmt.Fprint(f, l.s, &l.s) }
+
+func TestASessionIsLoggedWithoutSecrets(t *testing.T) {
+	t.Parallel()
+	s := session.Session{ID: idCanary, LoginToken: tokenCanary, Raw: json.RawMessage(idCanary), BaseURL: "https://app.files.com", TimeoutAt: time.Unix(1, 0).UTC()}
+	for _, v := range []any{s, &s} {
+		assertQuiet(t, logOnly{s})
+		value := slog.AnyValue(v).Resolve()
+		assert.Equal(t, "[base_url=https://app.files.com timeout_at=1970-01-01 00:00:01 +0000 UTC]", value.String())
+	}
+}
+
+func TestPrintedFormsTellWhatIsSafe(t *testing.T) {
+	t.Parallel()
+	s := session.Session{ID: idCanary, BaseURL: "https://app.files.com", TimeoutAt: time.Unix(1, 0).UTC()}
+	assert.Equal(t, `Session{ID: [redacted], BaseURL: "https://app.files.com", TimeoutAt: 1970-01-01 00:00:01 +0000 UTC}`, fmt.Sprint(s))
+	assert.Equal(t, `Session{ID: none, BaseURL: ""}`, fmt.Sprint(&session.Session{}))
+	assert.Equal(t, `CreateParams{Username: "alice", Password: [redacted], PartialSessionID: [redacted]}`,
+		fmt.Sprintf("%+v", session.CreateParams{Username: "alice", Password: "p", PartialSessionID: "s"}))
+	text, err := json.Marshal(session.CreateParams{Username: "alice", OTP: "1"})
+	require.NoError(t, err)
+	assert.Equal(t, `"CreateParams{Username: \"alice\", OTP: [redacted]}"`, string(text))
+	api := &session.APIError{StatusCode: 503}
+	assert.Equal(t, "session: 503 Service Unavailable", api.Error())
+	assert.Equal(t, `"session: 503 Service Unavailable"`, fmt.Sprintf("%q", api))
+	assert.Equal(t, "session: second factor wanted", (&session.TwoFactorError{}).Error())
+	assert.Equal(t, "session: the site is served from another host", (&session.RegionMismatchError{}).Error())
+	assert.Equal(t, "session: 503 Service Unavailable: the site is served from h", (&session.RegionMismatchError{Host: "h", Err: api}).Error())
+}
+
+func TestNilPointersPrintAndLog(t *testing.T) {
+	t.Parallel()
+	for _, v := range []any{(*session.Session)(nil), (*session.CreateParams)(nil), (*session.TwoFactorError)(nil), (*session.APIError)(nil)} {
+		assert.Equal(t, "<nil>", fmt.Sprintf("%+v", v))
+		assert.NotPanics(t, func() { slog.AnyValue(v).Resolve() })
+	}
+}

@@ -1,0 +1,642 @@
+package session_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/filescom/session"
+	"github.com/filescom/session/sessiontest"
+	"github.com/jarcoal/httpmock"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestLoginAndLogout(t *testing.T) {
+	t.Parallel()
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary})
+	defer srv.Close()
+	c := newClient(t, session.WithBaseURL(srv.URL), session.WithHTTPClient(srv.Client()))
+
+	s, err := c.Create(t.Context(), alice)
+	require.NoError(t, err)
+	assert.Equal(t, srv.Sessions(), []string{s.ID})
+	assert.Equal(t, srv.URL, s.BaseURL)
+	assert.WithinDuration(t, time.Now().Add(6*time.Hour), s.TimeoutAt, time.Minute)
+	assert.Contains(t, string(s.Raw), "legacy_checksums_mode")
+	assert.Empty(t, s.Username+s.Password+s.OTP+s.PartialSessionID)
+
+	require.NoError(t, c.Delete(t.Context(), s))
+	assert.Empty(t, srv.Sessions())
+	assert.NotEmpty(t, s.ID, "Delete does not touch the session")
+	require.NoError(t, c.Delete(t.Context(), s), "a session that has ended is no error")
+}
+
+func TestLoginWorksOverTLS(t *testing.T) {
+	t.Parallel()
+	srv := sessiontest.NewTLSServer(sessiontest.User{Username: "alice", Password: passwordCanary})
+	defer srv.Close()
+	s, err := session.Create(t.Context(), alice, session.WithBaseURL(srv.URL), session.WithHTTPClient(srv.Client()))
+	require.NoError(t, err)
+	require.NoError(t, session.Delete(t.Context(), s))
+	assert.Empty(t, srv.Sessions())
+}
+
+func TestPackageFunctionsShareConnections(t *testing.T) {
+	srv := answer(t, 201, `{"id":"1"}`)
+	for range 20 {
+		s, err := session.Create(t.Context(), alice, session.WithBaseURL(srv.URL), session.WithTimeout(time.Minute))
+		require.NoError(t, err)
+		require.NoError(t, session.Delete(t.Context(), s))
+		require.NoError(t, session.Delete(t.Context(), &session.Session{ID: "1", BaseURL: srv.URL}))
+	}
+	connections := map[string]bool{}
+	for _, r := range srv.seen() {
+		connections[r.from] = true
+	}
+	assert.Len(t, srv.seen(), 60)
+	assert.Len(t, connections, 1)
+}
+
+func TestDeleteGoesBackTheWayCreateCame(t *testing.T) {
+	t.Parallel()
+	srv := answer(t, 201, `{"id":"1"}`)
+	var through atomic.Int32
+	hc := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		through.Add(1)
+		return srv.Client().Transport.RoundTrip(r)
+	})}
+	s, err := session.Create(t.Context(), alice, session.WithBaseURL(srv.URL), session.WithHTTPClient(hc), session.WithUserAgent("gate/1"))
+	require.NoError(t, err)
+	assert.Equal(t, "gate/1 filescom-session-go", s.UserAgent)
+	require.NoError(t, session.Delete(t.Context(), s))
+	assert.EqualValues(t, 2, through.Load())
+	assert.Equal(t, "gate/1 filescom-session-go", srv.seen()[1].header.Get("User-Agent"))
+}
+
+func TestDeleteOfALoadedSessionGoesToItsOrigin(t *testing.T) {
+	t.Parallel()
+	srv := answer(t, 201, `{"id":"`+idCanary+`","timeout_at":"2025-05-23T20:51:16-04:00","site_id":7,"tls_disabled":true}`)
+	made, err := client(t, srv, session.WithUserAgent("cli/2")).Create(t.Context(), alice)
+	require.NoError(t, err)
+	stored, err := json.Marshal(made)
+	require.NoError(t, err)
+	assert.Contains(t, string(stored), idCanary, "the JSON form is how a session is stored")
+
+	var loaded session.Session
+	require.NoError(t, json.Unmarshal(stored, &loaded))
+	assert.Equal(t, made.ID, loaded.ID)
+	assert.True(t, made.TimeoutAt.Equal(loaded.TimeoutAt))
+	assert.EqualValues(t, 7, *loaded.SiteID)
+	assert.True(t, loaded.TLSDisabled)
+
+	require.NoError(t, session.Delete(t.Context(), &loaded, session.WithHTTPClient(srv.Client()), session.WithSubdomain("elsewhere")))
+	last := srv.seen()[1]
+	assert.Equal(t, http.MethodDelete, last.method)
+	assert.Equal(t, "/api/rest/v1/sessions", last.path)
+	assert.Equal(t, idCanary, last.header.Get(session.AuthHeader))
+	assert.Equal(t, "cli/2 filescom-session-go", last.header.Get("User-Agent"))
+	assert.Empty(t, last.body)
+	assert.Empty(t, last.header.Get("Content-Type"))
+	assert.Empty(t, last.header.Get("Transfer-Encoding"))
+}
+
+// Rule 1.
+func TestLoginFormIsByteForByte(t *testing.T) {
+	t.Parallel()
+	srv := answer(t, 201, `{"id":"1"}`)
+	c := client(t, srv)
+	for _, odd := range []string{
+		"plain", " spaces around ", `"quotes' and \`, "100%", "a+b&c=d;e#f?", "Grüße, 世界 🔑", "\xff\xfe\x00\r\n\t", "0001-01-01T00:00:00Z", "%2B",
+	} {
+		params := session.CreateParams{Username: odd, Password: odd + "p", OTP: odd + "o", PartialSessionID: odd + "s"}
+		_, err := c.Create(t.Context(), params)
+		require.NoError(t, err)
+		form, err := url.ParseQuery(srv.seen()[len(srv.seen())-1].body)
+		require.NoError(t, err)
+		assert.Equal(t, url.Values{"username": {odd}, "password": {odd + "p"}, "otp": {odd + "o"}, "partial_session_id": {odd + "s"}}, form)
+	}
+}
+
+func TestEmptyParametersAreLeftOut(t *testing.T) {
+	t.Parallel()
+	srv := answer(t, 201, `{"id":"1"}`)
+	_, err := client(t, srv).Create(t.Context(), session.CreateParams{Username: "testuser", Password: "good+password"})
+	require.NoError(t, err)
+	assert.Equal(t, strings.TrimSpace(payload(t, "request_login_form.txt")), srv.seen()[0].body)
+}
+
+func TestLoginCarriesOnlyItsOwnHeaders(t *testing.T) {
+	for _, name := range []string{"FILES_API_KEY", "FILES_SESSION_ID", "FILES_USERNAME", "FILES_SUBDOMAIN"} {
+		t.Setenv(name, "from-the-environment")
+	}
+	srv := answer(t, 201, `{"id":"1"}`, "Set-Cookie", "user=alice")
+	jar := &cookieJar{}
+	hc := srv.Client()
+	hc.Jar = jar
+	c := newClient(t, session.WithBaseURL(srv.URL), session.WithHTTPClient(hc), session.WithLanguage("de"))
+	for range 2 {
+		_, err := c.Create(t.Context(), alice)
+		require.NoError(t, err)
+	}
+	require.NoError(t, c.Delete(t.Context(), &session.Session{ID: "1"}))
+	for _, r := range srv.seen()[:2] {
+		assert.Equal(t, http.Header{
+			"Accept":          {"application/json"},
+			"Accept-Encoding": {"gzip"},
+			"Accept-Language": {"de"},
+			"Content-Length":  {fmt.Sprint(len(r.body))},
+			"Content-Type":    {"application/x-www-form-urlencoded"},
+			"User-Agent":      {"filescom-session-go"},
+		}, r.header)
+	}
+	assert.Empty(t, srv.seen()[2].header.Get("Cookie"))
+	assert.Zero(t, jar.used.Load(), "the caller's jar is not for sessions of several users")
+}
+
+type cookieJar struct{ used atomic.Int32 }
+
+func (j *cookieJar) SetCookies(*url.URL, []*http.Cookie)    { j.used.Add(1) }
+func (j *cookieJar) Cookies(*url.URL) (none []*http.Cookie) { j.used.Add(1); return }
+
+// Rule 2.
+func TestBadParametersAreRefusedUnsent(t *testing.T) {
+	t.Parallel()
+	srv := answer(t, 201, `{"id":"1"}`)
+	c := client(t, srv)
+	for _, tc := range []struct {
+		name, wants string
+		params      session.CreateParams
+	}{
+		{"nothing", "username", session.CreateParams{}},
+		{"no username", "username", session.CreateParams{Password: passwordCanary, OTP: otpCanary}},
+		{"no password", "password", session.CreateParams{Username: "alice", OTP: otpCanary}},
+		{"blank code", "otp", session.CreateParams{Username: "alice", Password: passwordCanary, OTP: " \n"}},
+		{"blank code for a key", "otp", session.CreateParams{Username: "alice", PartialSessionID: partialCanary, OTP: " "}},
+	} {
+		_, err := c.Create(t.Context(), tc.params)
+		assert.ErrorIs(t, err, session.ErrInvalidParams, tc.name)
+		assert.ErrorContains(t, err, tc.wants, tc.name)
+		assertQuiet(t, err)
+	}
+	assert.Empty(t, srv.seen())
+}
+
+func TestBadSessionsAreRefusedUnsent(t *testing.T) {
+	t.Parallel()
+	srv := answer(t, 204, "")
+	c := client(t, srv)
+	for name, s := range map[string]*session.Session{
+		"nil":            nil,
+		"no id":          {},
+		"space":          {ID: idCanary + " "},
+		"line end":       {ID: idCanary + "\r\nX: y"},
+		"control":        {ID: idCanary + "\x00"},
+		"not ASCII":      {ID: idCanary + "ü"},
+		"513 bytes":      {ID: strings.Repeat("a", 513)},
+		"http":           {ID: idCanary, BaseURL: "http://app.files.com"},
+		"userinfo":       {ID: idCanary, BaseURL: "https://" + tokenCanary + "@app.files.com"},
+		"path":           {ID: idCanary, BaseURL: "https://app.files.com/" + tokenCanary},
+		"broken":         {ID: idCanary, BaseURL: "https://a:" + tokenCanary + "@%"},
+		"bad user agent": {ID: idCanary, UserAgent: "a\r\nb"},
+	} {
+		err := c.Delete(t.Context(), s)
+		assert.ErrorIs(t, err, session.ErrInvalidParams, name)
+		assertQuiet(t, err)
+		assert.ErrorIs(t, session.Delete(t.Context(), s), session.ErrInvalidParams, name)
+	}
+	var none context.Context
+	assert.ErrorIs(t, c.Delete(none, &session.Session{ID: "1"}), session.ErrInvalidParams)
+	_, err := c.Create(none, alice)
+	assert.ErrorIs(t, err, session.ErrInvalidParams)
+	assert.Empty(t, srv.seen())
+	assert.NoError(t, c.Delete(t.Context(), &session.Session{ID: strings.Repeat("~", 512)}))
+}
+
+// Rule 3.
+func TestSuccessMustBeProved(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		status int
+		body   string
+	}{
+		"empty":            {201, ""},
+		"empty 200":        {200, ""},
+		"no content":       {204, ""},
+		"accepted":         {202, `{"id":"` + idCanary + `"}`},
+		"partial content":  {206, `{"id":"` + idCanary + `"}`},
+		"empty object":     {201, `{}`},
+		"null":             {201, `null`},
+		"array":            {201, `[{"id":"` + idCanary + `"}]`},
+		"string":           {201, `"` + idCanary + `"`},
+		"HTML":             {200, `<html>` + idCanary + `</html>`},
+		"cut off":          {201, `{"id":"` + idCanary + `"`},
+		"trailing":         {201, `{"id":"` + idCanary + `"}}`},
+		"two objects":      {201, `{"id":"` + idCanary + `"} {"id":"2"}`},
+		"two ids":          {201, `{"id":"` + idCanary + `","id":"2"}`},
+		"two, one escaped": {201, `{"id":"` + idCanary + `","\u0069d":"2"}`},
+		"null id":          {201, `{"id":null}`},
+		"empty id":         {201, `{"id":""}`},
+		"true id":          {201, `{"id":true}`},
+		"negative id":      {201, `{"id":-1}`},
+		"fraction id":      {201, `{"id":1.5}`},
+		"object id":        {201, `{"id":{"id":"` + idCanary + `"}}`},
+		"upper-case key":   {201, `{"ID":"` + idCanary + `"}`},
+		"space in id":      {201, `{"id":"` + idCanary + ` x"}`},
+		"line end in id":   {201, `{"id":"` + idCanary + `\r\nX: y"}`},
+		"long id":          {201, `{"id":"` + strings.Repeat("a", 513) + `"}`},
+		"nested too deep":  {201, `{"id":"` + idCanary + `","x":` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + `}`},
+		"too large":        {201, `{"id":"` + idCanary + `","x":"` + strings.Repeat("x", 64<<10) + `"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := answer(t, tc.status, tc.body, "X-Request-Id", "req-7", "Content-Type", "text/odd; charset=x")
+			s, err := client(t, srv).Create(t.Context(), alice)
+			assert.Nil(t, s)
+			api := apiError(t, err)
+			assert.Equal(t, tc.status, api.StatusCode)
+			assert.Equal(t, "req-7", api.Instance)
+			assert.ErrorIs(t, err, session.ErrInvalidResponse)
+			assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
+			assert.NotErrorIs(t, err, session.ErrNotAuthenticated)
+			assert.ErrorContains(t, err, "text/odd")
+			assertQuiet(t, err)
+			assert.Len(t, srv.seen(), 1)
+		})
+	}
+}
+
+func TestLabelOfTheAnswerDoesNotMatter(t *testing.T) {
+	t.Parallel()
+	for _, label := range []string{"", "text/plain", "application/json; charset=utf-8", "text/html", ";;"} {
+		srv := answer(t, 201, "\ufeff \n{\"id\":\"1\"}\n", "Content-Type", label)
+		_, err := client(t, srv).Create(t.Context(), alice)
+		assert.NoError(t, err, label)
+	}
+}
+
+func TestAnAnswerCutOffAtAnyByteIsNoSession(t *testing.T) {
+	t.Parallel()
+	body := strings.TrimSpace(payload(t, "session_201_live_2025.json"))
+	head := fmt.Sprintf("HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nX-Request-Id: req-7\r\nContent-Length: %d\r\n\r\n", len(body))
+	for _, whole := range []bool{false, true} { // whether Content-Length tells what comes
+		for cut := range len(body) {
+			part := head + body[:cut]
+			if whole {
+				part = strings.Replace(part, fmt.Sprint(len(body)), fmt.Sprint(cut), 1)
+			}
+			mock := roundTripper(func(r *http.Request) (*http.Response, error) { return readResponse(part, r) })
+			s, err := session.Create(t.Context(), alice, session.WithHTTPClient(&http.Client{Transport: mock}))
+			require.Nil(t, s)
+			require.ErrorIs(t, err, session.ErrInvalidResponse, "%d bytes", cut)
+			require.ErrorIs(t, err, session.ErrOutcomeUnknown)
+			require.Equal(t, "req-7", apiError(t, err).Instance)
+			require.NotContains(t, err.Error(), "87828d")
+			if !whole {
+				require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+			}
+		}
+	}
+}
+
+func TestAConnectionCutInsideTheHeadersLeavesTheOutcomeUnknown(t *testing.T) {
+	t.Parallel()
+	answer := "HTTP/1.1 201 Created\r\nX-Echo: " + idCanary + "\r\nContent-Length: 10\r\n\r\n"
+	origin, connections := listen(t, func(n int, conn net.Conn) {
+		readRequest(conn)
+		io.WriteString(conn, answer[:n-1])
+	})
+	c := newClient(t, session.WithBaseURL(origin), session.WithHTTPClient(&http.Client{Transport: freshTransport(t)}))
+	for n := range len(answer) {
+		_, err := c.Create(t.Context(), alice)
+		require.ErrorIs(t, err, session.ErrOutcomeUnknown, "%d bytes", n)
+		require.NotErrorIs(t, err, session.ErrNotSent)
+		assertQuiet(t, err)
+	}
+	assert.Equal(t, len(answer), connections())
+}
+
+// Rule 5.
+func TestErrorsOfTheAPI(t *testing.T) {
+	t.Parallel()
+	sentinels := []error{session.ErrNotAuthenticated, session.ErrInvalidUsernameOrPassword, session.ErrOneTimePasswordIncorrect,
+		session.ErrLockedOut, session.ErrRateLimited, session.ErrSessionEnded, session.ErrInvalidResponse, session.ErrOutcomeUnknown,
+		session.ErrNotSent, session.ErrInvalidParams}
+	for name, tc := range map[string]struct {
+		status  int
+		body    string
+		header  string // X-Files-Error-Class
+		kind    string
+		message string
+		is      []error
+	}{
+		"wrong password 2025": {401, payload(t, "error_invalid_password_401_live_2025.json"), "", "not-authenticated/invalid-username-or-password",
+			"Invalid username or password", []error{session.ErrNotAuthenticated, session.ErrInvalidUsernameOrPassword}},
+		"wrong password 2021": {401, payload(t, "error_invalid_password_401_live_2021.json"), "", "bad-request/invalid-username-or-password",
+			"Invalid username or password", []error{session.ErrNotAuthenticated, session.ErrInvalidUsernameOrPassword}},
+		"wrong password under 422": {422, `{"type":"bad-request/invalid-username-or-password"}`, "", "bad-request/invalid-username-or-password", "",
+			[]error{session.ErrNotAuthenticated, session.ErrInvalidUsernameOrPassword}},
+		"old spelling in errors alone": {401, `{"errors":[{"type":"401-invalid-username-or-password"}]}`, "", "401-invalid-username-or-password", "",
+			[]error{session.ErrNotAuthenticated, session.ErrInvalidUsernameOrPassword}},
+		"invalid credentials": {401, payload(t, "error_invalid_credentials_401_live_2024.json"), "", "not-authenticated/invalid-credentials",
+			"The API key or Session token provided could not be used to validate this request.", []error{session.ErrNotAuthenticated, session.ErrSessionEnded}},
+		"invalid credentials API1": {401, payload(t, "error_invalid_credentials_401_api1.json"), "", "not-authenticated/invalid-credentials",
+			"The API key or Session token provided could not be used to validate this request. Internal Error Code: API1",
+			[]error{session.ErrNotAuthenticated, session.ErrSessionEnded}},
+		"old group of a dead session": {403, `{"type":"not-authorized/authentication-required"}`, "", "not-authorized/authentication-required", "",
+			[]error{session.ErrNotAuthenticated, session.ErrSessionEnded}},
+		"locked out": {401, `{"type":"not-authenticated/locked-out","error":"Locked"}`, "", "not-authenticated/locked-out", "Locked",
+			[]error{session.ErrNotAuthenticated, session.ErrLockedOut}},
+		"locked out under 403":   {403, `{"type":"not-authenticated/locked-out"}`, "", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
+		"wrong code":             {401, `{"type":"not-authenticated/one-time-password-incorrect"}`, "", "not-authenticated/one-time-password-incorrect", "", []error{session.ErrNotAuthenticated, session.ErrOneTimePasswordIncorrect}},
+		"rate limited by type":   {403, `{"type":"rate-limited/too-many-login-attempts"}`, "", "rate-limited/too-many-login-attempts", "", []error{session.ErrRateLimited}},
+		"rate limited by status": {429, ``, "", "", "", []error{session.ErrRateLimited}},
+		"401 alone":              {401, ``, "", "", "", []error{session.ErrNotAuthenticated}},
+		"type of the header":     {403, `<html>`, "not-authenticated/locked-out", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
+		"bad type, good header":  {403, `{"type":"Not A Type"}`, "not-authenticated/locked-out", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
+		"bad type, bad header":   {403, `{"type":7}`, "No Type", "", "", nil},
+		"no slash":               {404, payload(t, "error_not_found_404_slashless_type.json"), "", "not-found", "Not Found.  This may be related to your permissions.", nil},
+		"model save":             {422, payload(t, "error_model_save_422_captured_2021.json"), "", "processing-failure/model-save-error", "Hidden reason can't be blank", nil},
+		"destination exists":     {422, payload(t, "error_destination_exists_422_live_2022.json"), "", "processing-failure/destination-exists", "The destination exists.", nil},
+		"bad request":            {400, payload(t, "error_bad_request_400_live_2023.json"), "", "bad-request/datetime-parse", "provided_mtime must contain valid date and time", nil},
+		"catch-all":              {500, payload(t, "error_500_catchall.json"), "", "", "Internal server error, please contact support or the person who created your account.", []error{session.ErrOutcomeUnknown}},
+		"2016":                   {500, payload(t, "error_500_legacy_2016.json"), "", "", "xxxxxxxx", []error{session.ErrOutcomeUnknown}},
+		"empty array":            {422, payload(t, "legacy_2016_empty_array_422.json"), "", "", "", nil},
+		"mock":                   {400, payload(t, "mock_missing_param_400.json"), "", "", "username is missing", nil},
+		"HTML":                   {502, payload(t, "html_502.html"), "", "", "", []error{session.ErrOutcomeUnknown}},
+		"string":                 {400, `"no such thing"`, "", "", "no such thing", nil},
+		"text":                   {404, `404 Not Found`, "", "", "", nil},
+		"null":                   {400, `null`, "", "", "", nil},
+		"number":                 {400, `7`, "", "", "", nil},
+		"empty 405":              {405, ``, "", "", "", nil},
+		"http-code bool":         {403, `{"type":"not-authenticated/locked-out","http-code":true}`, "", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
+		"http-code object":       {403, `{"http-code":{"a":[1]},"type":"not-authenticated/locked-out"}`, "", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
+		"http-code lies":         {401, `{"http-code":200,"type":"not-authenticated/locked-out"}`, "", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
+		"data list":              {403, `{"data":[],"type":"not-authenticated/locked-out"}`, "", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
+		"errors of strings":      {403, `{"errors":["a","b"],"type":"not-authenticated/locked-out"}`, "", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
+		"errors not a list":      {403, `{"errors":"a","type":"not-authenticated/locked-out","error":["x"],"title":1,"instance":{}}`, "", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
+		"mismatch is no refusal": {401, payload(t, "error_region_mismatch_401.json"), "", "not-authenticated/lockout-region-mismatch", "Your account must login using a different server, https://test.host.", nil},
+		"mismatch under 422":     {422, `{"type":"not-authenticated/lockout-region-mismatch"}`, "", "not-authenticated/lockout-region-mismatch", "", nil},
+		"too large, header type": {403, `{"x":"` + strings.Repeat("x", 64<<10) + `"}`, "not-authenticated/locked-out", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
+		"second factor, no list": {401, `{"type":"401-two-factor-authentication-error","data":"x"}`, "", "401-two-factor-authentication-error", "", []error{session.ErrNotAuthenticated}},
+		"service unavailable":    {503, ``, "", "", "", []error{session.ErrOutcomeUnknown}},
+		"long type":              {403, `{"type":"` + strings.Repeat("a", 129) + `"}`, "", "", "", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := answer(t, tc.status, tc.body, "X-Files-Error-Class", tc.header, "X-Request-Id", "req-7")
+			_, err := client(t, srv).Create(t.Context(), alice)
+			api := apiError(t, err)
+			assert.Equal(t, tc.status, api.StatusCode)
+			assert.Equal(t, tc.kind, api.Type)
+			assert.Equal(t, tc.message, api.Message)
+			assert.NotEmpty(t, api.Instance)
+			for _, sentinel := range sentinels {
+				want := false
+				for _, is := range tc.is {
+					want = want || is == sentinel
+				}
+				assert.Equal(t, want, errors.Is(err, sentinel), "%v", sentinel)
+			}
+			assert.Contains(t, err.Error(), fmt.Sprint(tc.status))
+			assertQuiet(t, err)
+			assert.Len(t, srv.seen(), 1)
+
+			// the caller's own calls get the same
+			resp, err := srv.Client().Get(srv.URL + "/api/rest/v1/folders")
+			require.NoError(t, err)
+			defer resp.Body.Close()
+			own := apiError(t, session.CheckResponse(resp))
+			assert.Equal(t, tc.kind, own.Type)
+			again, err := io.ReadAll(resp.Body)
+			require.NoError(t, err)
+			assert.Equal(t, tc.body, string(again))
+		})
+	}
+}
+
+func TestServerTextsAreCleaned(t *testing.T) {
+	t.Parallel()
+	echo := func(text string) string { data, _ := json.Marshal(text); return string(data) }
+	for name, tc := range map[string]struct{ sent, shown string }{
+		"controls":       {"a\x1b[31mb\r\nc\x7f\u0085", "a[31mbc"},
+		"long":           {strings.Repeat("ü", 200), strings.Repeat("ü", 128)},
+		"cut rune":       {"a" + strings.Repeat("ü", 200), "a" + strings.Repeat("ü", 127)},
+		"password":       {"wrong: " + passwordCanary, "[redacted]"},
+		"escaped":        {"wrong: password=" + url.QueryEscape(passwordCanary), "[redacted]"},
+		"code":           {otpCanary, "[redacted]"},
+		"partial":        {"x" + partialCanary, "[redacted]"},
+		"under controls": {strings.ReplaceAll(partialCanary, "/", "\x00/"), "[redacted]"},
+		"across the cut": {strings.Repeat("x", 250) + passwordCanary, "[redacted]"},
+		"nothing":        {"", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := answer(t, 422, `{"type":"bad-request/x","title":`+echo(tc.sent)+`,"error":`+echo(tc.sent)+`,"instance":`+echo(tc.sent)+`}`)
+			_, err := client(t, srv).Create(t.Context(), session.CreateParams{Username: "alice", Password: passwordCanary, OTP: otpCanary, PartialSessionID: partialCanary})
+			api := apiError(t, err)
+			assert.Equal(t, []string{tc.shown, tc.shown, tc.shown}, []string{api.Title, api.Message, api.Instance})
+			assertQuiet(t, err)
+		})
+	}
+}
+
+func TestAPasswordThatIsAWordOfTheAPIDoesNotHideTheType(t *testing.T) {
+	t.Parallel()
+	for _, password := range []string{"password", "not-authenticated", "e"} {
+		srv := answer(t, 403, `{"type":"not-authenticated/one-time-password-incorrect"}`)
+		_, err := client(t, srv).Create(t.Context(), session.CreateParams{Username: "alice", Password: password})
+		assert.Equal(t, "not-authenticated/one-time-password-incorrect", apiError(t, err).Type)
+	}
+	for kind, shown := range map[string]string{
+		"not-authenticated/no-hunter2": "not-authenticated/redacted",
+		"hunter2/locked-out":           "locked-out",
+		"hunter2":                      "redacted",
+	} {
+		srv := answer(t, 403, `{"type":"`+kind+`"}`)
+		_, err := client(t, srv).Create(t.Context(), session.CreateParams{Username: "alice", Password: "hunter2"})
+		assert.Equal(t, shown, apiError(t, err).Type)
+		assert.NotContains(t, err.Error(), "hunter2")
+	}
+}
+
+func TestRetryAfterIsReported(t *testing.T) {
+	t.Parallel()
+	srv := answer(t, 429, `{"type":"rate-limited/too-many-login-attempts"}`, "Retry-After", "7")
+	_, err := client(t, srv).Create(t.Context(), alice)
+	assert.Equal(t, 7*time.Second, apiError(t, err).RetryAfter)
+	assert.Len(t, srv.seen(), 1, "and not slept on")
+}
+
+// Rule 7.
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	t.Parallel()
+	other := answer(t, 201, `{"id":"fixated"}`)
+	for _, status := range []int{300, 301, 302, 303, 304, 305, 307, 308} {
+		for _, location := range []string{other.URL + "/api/rest/v1/sessions?x=" + tokenCanary, "/elsewhere", "http://[" + tokenCanary, "", ":" + tokenCanary} {
+			srv := answer(t, status, "", "Location", location)
+			c := client(t, srv)
+			_, err := c.Create(t.Context(), alice)
+			assert.Equal(t, status, apiError(t, err).StatusCode)
+			assertQuiet(t, err)
+			err = c.Delete(t.Context(), &session.Session{ID: idCanary})
+			assert.Equal(t, status, apiError(t, err).StatusCode)
+			assertQuiet(t, err)
+			assert.Len(t, srv.seen(), 2)
+		}
+	}
+	assert.Empty(t, other.seen())
+}
+
+func TestSwitchingProtocolsIsAnError(t *testing.T) {
+	t.Parallel()
+	origin, _ := listen(t, func(_ int, conn net.Conn) {
+		readRequest(conn)
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"+idCanary)
+		conn.Read(make([]byte, 1)) // until the client hangs up
+	})
+	_, err := session.Create(t.Context(), alice, session.WithBaseURL(origin), session.WithHTTPClient(&http.Client{Transport: freshTransport(t)}))
+	assert.Equal(t, 101, apiError(t, err).StatusCode)
+	assertQuiet(t, err)
+}
+
+// Rule 10.
+func TestDeleteIsDone(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		status int
+		body   string
+	}{
+		"204":                     {204, ""},
+		"200 with the old body":   {200, payload(t, "delete_fixture_2021_body.json")},
+		"200 with an array":       {200, "[]"},
+		"200 with HTML":           {200, "<html>"},
+		"200 and too large":       {200, strings.Repeat("x", 70<<10)},
+		"299":                     {299, "x"},
+		"invalid credentials":     {401, payload(t, "error_invalid_credentials_401_live_2024.json")},
+		"invalid session":         {401, `{"type":"not-authenticated/invalid-session"}`},
+		"authentication required": {403, `{"type":"not-authorized/authentication-required"}`},
+	} {
+		srv := answer(t, tc.status, tc.body)
+		assert.NoError(t, client(t, srv).Delete(t.Context(), &session.Session{ID: idCanary}), name)
+		assert.Len(t, srv.seen(), 1, name)
+	}
+}
+
+func TestDeleteIsNotDone(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		status int
+		body   string
+		tries  int
+	}{
+		"bare 401":     {401, "", 1},
+		"rate limited": {429, "", 1},
+		"forbidden":    {403, `{"type":"not-authorized/x","error":"` + idCanary + `"}`, 1},
+		"500":          {500, "", 3},
+		"503":          {503, `{"error":"` + idCanary + `"}`, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := answer(t, tc.status, tc.body)
+			err := client(t, srv).Delete(t.Context(), &session.Session{ID: idCanary})
+			assert.Equal(t, tc.status, apiError(t, err).StatusCode)
+			assertQuiet(t, err)
+			assert.Len(t, srv.seen(), tc.tries)
+		})
+	}
+}
+
+func TestDeleteIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	origin, connections := listen(t, func(n int, conn net.Conn) {
+		readRequest(conn)
+		if n == 3 {
+			io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n")
+		}
+	})
+	s := &session.Session{ID: idCanary, BaseURL: origin}
+	hc := session.WithHTTPClient(&http.Client{Transport: freshTransport(t)})
+	assert.NoError(t, session.Delete(t.Context(), s, hc))
+	assert.Equal(t, 3, connections())
+
+	err := session.Delete(t.Context(), s, hc, session.WithRetries(0))
+	assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
+	assertQuiet(t, err)
+	assert.Equal(t, 4, connections())
+}
+
+// The vendor's own fixture: a 204 with a body, which net/http reports itself.
+func TestDeleteIsDoneByA204WithABody(t *testing.T) {
+	t.Parallel()
+	origin, _ := listen(t, func(_ int, conn net.Conn) {
+		readRequest(conn)
+		io.WriteString(conn, "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+	})
+	hc := session.WithHTTPClient(&http.Client{Transport: freshTransport(t)})
+	assert.NoError(t, session.Delete(t.Context(), &session.Session{ID: idCanary, BaseURL: origin}, hc))
+}
+
+func TestHTTPMockAnswersForTheAPI(t *testing.T) {
+	t.Parallel()
+	mock := httpmock.NewMockTransport()
+	mock.RegisterResponder("POST", "https://app.files.com/api/rest/v1/sessions", httpmock.NewStringResponder(201, payload(t, "session_documented_public.json")))
+	mock.RegisterResponder("DELETE", "https://app.files.com/api/rest/v1/sessions", httpmock.NewStringResponder(204, ""))
+	c := newClient(t, session.WithHTTPClient(&http.Client{Transport: mock}))
+	s, err := c.Create(t.Context(), alice)
+	require.NoError(t, err)
+	assert.Equal(t, "60525f92e859c4c3d74cb02fd176b1525901b525", s.ID)
+	assert.True(t, s.ReadOnly)
+	assert.NoError(t, c.Delete(t.Context(), s))
+	assert.Equal(t, 2, mock.GetTotalCallCount())
+}
+
+func TestManyLogInAndOutAtATime(t *testing.T) {
+	t.Parallel()
+	var users []sessiontest.User
+	for i := range 500 {
+		users = append(users, sessiontest.User{Username: fmt.Sprint("user", i), Password: fmt.Sprint("p", i)})
+	}
+	srv := sessiontest.NewServer(users...)
+	defer srv.Close()
+	c := newClient(t, session.WithBaseURL(srv.URL), session.WithHTTPClient(srv.Client()), session.WithLanguage("en"))
+	var wg sync.WaitGroup
+	var ids sync.Map
+	for _, u := range users {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			s, err := c.Create(t.Context(), session.CreateParams{Username: u.Username, Password: u.Password})
+			if !assert.NoError(t, err) {
+				return
+			}
+			_, twice := ids.LoadOrStore(s.ID, true)
+			assert.False(t, twice)
+			assert.NoError(t, c.Delete(t.Context(), s))
+		}()
+	}
+	wg.Wait()
+	assert.Empty(t, srv.Sessions())
+	assert.Len(t, srv.Requests(), 1000)
+}
+
+func TestTheZeroClientIsTheClientOfNoOptions(t *testing.T) {
+	t.Parallel()
+	srv := answer(t, 201, `{"id":"1"}`)
+	var none *session.Client
+	for _, c := range []*session.Client{none, {}} {
+		assert.NoError(t, c.Delete(t.Context(), &session.Session{ID: "1", BaseURL: srv.URL}))
+		_, err := c.Create(t.Context(), session.CreateParams{})
+		assert.ErrorIs(t, err, session.ErrInvalidParams)
+	}
+}
