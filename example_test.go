@@ -1,0 +1,185 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/filescom/session"
+	"github.com/filescom/session/sessiontest"
+)
+
+// Log in, call the API, log out. Here against the fake server of package
+// sessiontest; a real site is named by WithSubdomain.
+func Example() {
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
+	defer srv.Close()
+	ctx := context.Background()
+
+	c, err := session.NewClient(session.WithBaseURL(srv.URL)) // or session.WithSubdomain("mysite")
+	if err != nil {
+		log.Fatal(err)
+	}
+	s, err := c.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Delete(ctx, s)
+
+	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, s.BaseURL+"/api/rest/v1/folders/", nil)
+	req.Header.Set(session.AuthHeader, s.ID)
+	req.Header.Set("User-Agent", s.UserAgent) // the session may be bound to it
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := session.CheckResponse(resp); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("listed the folder:", resp.StatusCode)
+	// Output:
+	// listed the folder: 200
+}
+
+func ExampleCreate() {
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
+	defer srv.Close()
+	ctx := context.Background()
+
+	params := session.CreateParams{Username: "alice", Password: "secret"}
+	s, err := session.Create(ctx, params, session.WithBaseURL(srv.URL), session.WithTimeout(5*time.Second))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("live sessions:", len(srv.Sessions()))
+	if err := session.Delete(ctx, s); err != nil { // goes back the way Create came
+		log.Fatal(err)
+	}
+	fmt.Println("live sessions:", len(srv.Sessions()))
+	// Output:
+	// live sessions: 1
+	// live sessions: 0
+}
+
+func ExampleWithOTP() {
+	srv := sessiontest.NewServer(sessiontest.User{
+		Username: "alice", Password: "secret", OTP: "123456", Methods: []string{"totp", "sms"},
+	})
+	defer srv.Close()
+	ctx := context.Background()
+
+	ask := func(ctx context.Context, challenge *session.TwoFactorError) (string, error) {
+		fmt.Println("a code, please, by one of", challenge.Methods)
+		return "123456", nil // ask the user
+	}
+	s, err := session.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"},
+		session.WithBaseURL(srv.URL), session.WithOTP(ask))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer session.Delete(ctx, s)
+	fmt.Println("logged in:", s.ID != "")
+	// Output:
+	// a code, please, by one of [totp sms]
+	// logged in: true
+}
+
+// A web server logs a user in across two requests: the first one posts the
+// password and holds the challenge, the second one answers it with the code.
+func ExampleTwoFactorError_Answer() {
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret", OTP: "123456"})
+	defer srv.Close()
+	c, err := session.NewClient(session.WithBaseURL(srv.URL))
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	type pending struct {
+		params    session.CreateParams
+		challenge *session.TwoFactorError
+	}
+	var held sync.Map // by a random cookie, and for minutes only, in a real server
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
+		params := session.CreateParams{Username: r.FormValue("username"), Password: r.FormValue("password")}
+		s, err := c.Create(r.Context(), params)
+		var challenge *session.TwoFactorError
+		switch {
+		case errors.As(err, &challenge):
+			held.Store("cookie", pending{params, challenge})
+			fmt.Fprintln(w, "Your code, please.")
+		case err != nil:
+			http.Error(w, "Wrong user name or password.", http.StatusForbidden)
+		default:
+			defer c.Delete(r.Context(), s)
+			fmt.Fprintln(w, "Welcome.")
+		}
+	})
+	mux.HandleFunc("POST /code", func(w http.ResponseWriter, r *http.Request) {
+		value, found := held.LoadAndDelete("cookie")
+		if !found {
+			http.Error(w, "Log in first.", http.StatusForbidden)
+			return
+		}
+		p := value.(pending)
+		s, err := c.Create(r.Context(), p.challenge.Answer(p.params, r.FormValue("code")))
+		if err != nil {
+			http.Error(w, "Wrong code.", http.StatusForbidden)
+			return
+		}
+		defer c.Delete(r.Context(), s)
+		fmt.Fprintln(w, "Welcome.")
+	})
+
+	post := func(path string, form url.Values) {
+		r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(form.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, r)
+		fmt.Print(w.Body)
+	}
+	post("/login", url.Values{"username": {"alice"}, "password": {"secret"}})
+	post("/code", url.Values{"code": {"123456"}})
+	// Output:
+	// Your code, please.
+	// Welcome.
+}
+
+func ExampleAPIError() {
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
+	defer srv.Close()
+	ctx := context.Background()
+
+	_, err := session.Create(ctx, session.CreateParams{Username: "alice", Password: "guess"},
+		session.WithBaseURL(srv.URL))
+	var challenge *session.TwoFactorError
+	switch {
+	case err == nil:
+		fmt.Println("logged in")
+	case errors.As(err, &challenge):
+		fmt.Println("a second factor is wanted:", challenge.Methods)
+	case errors.Is(err, session.ErrLockedOut):
+		fmt.Println("locked out: wait, do not try again")
+	case errors.Is(err, session.ErrInvalidUsernameOrPassword):
+		fmt.Println("the user name or the password is wrong")
+	case errors.Is(err, session.ErrNotSent):
+		fmt.Println("the server cannot be reached: trying again is safe")
+	case errors.Is(err, session.ErrOutcomeUnknown):
+		fmt.Println("a session may exist that nobody holds")
+	}
+	var api *session.APIError
+	if errors.As(err, &api) {
+		fmt.Println(api.StatusCode, api.Type)
+	}
+	// Output:
+	// the user name or the password is wrong
+	// 401 not-authenticated/invalid-username-or-password
+}

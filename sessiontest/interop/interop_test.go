@@ -1,0 +1,72 @@
+// Package interop has the official SDK of Files.com and this project's client
+// and fake server work together. It is a module of its own, so that the SDK is
+// in no user's go.sum.
+package interop
+
+import (
+	"errors"
+	"net/http"
+	"testing"
+
+	files "github.com/Files-com/files-sdk-go/v3"
+	"github.com/Files-com/files-sdk-go/v3/folder"
+	sdk "github.com/Files-com/files-sdk-go/v3/session"
+	"github.com/filescom/session"
+	"github.com/filescom/session/sessiontest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func config(srv *sessiontest.Server, sessionID string) files.Config {
+	return files.Config{EndpointOverride: srv.URL, SessionId: sessionID}.Init()
+}
+
+func list(srv *sessiontest.Server, sessionID string) error {
+	it, err := (&folder.Client{Config: config(srv, sessionID)}).ListFor(files.FolderListForParams{})
+	if err != nil {
+		return err
+	}
+	for it.Next() {
+	}
+	return it.Err()
+}
+
+func TestTheOfficialSDKLogsInAndOutOfTheFakeServer(t *testing.T) {
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret", OTP: "123456"})
+	defer srv.Close()
+	c := sdk.Client{Config: config(srv, "")}
+
+	_, err := c.Create(files.SessionCreateParams{Username: "alice", Password: "wrong"})
+	var refused files.ResponseError
+	require.True(t, errors.As(err, &refused))
+	assert.Equal(t, "not-authenticated/invalid-username-or-password", refused.Type)
+
+	_, err = c.Create(files.SessionCreateParams{Username: "alice", Password: "secret"})
+	require.True(t, errors.As(err, &refused))
+	assert.Equal(t, "not-authenticated/two-factor-authentication-error", refused.Type)
+	assert.Equal(t, []string{"totp"}, refused.Data.TwoFactorAuthenticationMethod)
+
+	s, err := c.Create(files.SessionCreateParams{Username: "alice", Password: "secret", Otp: "123456"})
+	require.NoError(t, err)
+	assert.Equal(t, []string{s.Id}, srv.Sessions())
+
+	require.NoError(t, (&sdk.Client{Config: config(srv, s.Id)}).Delete())
+	assert.Empty(t, srv.Sessions())
+}
+
+func TestTheOfficialSDKListsAFolderWithOurSession(t *testing.T) {
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
+	defer srv.Close()
+	s, err := session.Create(t.Context(), session.CreateParams{Username: "alice", Password: "secret"}, session.WithBaseURL(srv.URL))
+	require.NoError(t, err)
+
+	require.NoError(t, list(srv, s.ID))
+	last := srv.Requests()[1]
+	assert.Equal(t, "alice", last.User)
+	assert.Equal(t, http.StatusOK, last.Status)
+
+	srv.Expire(s.ID)
+	var refused files.ResponseError
+	require.True(t, errors.As(list(srv, s.ID), &refused))
+	assert.Equal(t, "not-authenticated/invalid-credentials", refused.Type)
+}
