@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/tls"
@@ -40,10 +41,11 @@ func readLimited(r io.Reader) ([]byte, error) {
 	return data, err
 }
 
-// decompress decodes a gzip that net/http left alone, which it does where it did
-// not ask for one itself. err is that of reading data.
-func decompress(data []byte, header http.Header, err error) ([]byte, error) {
-	if header.Get("Content-Encoding") != "gzip" || len(data) == 0 {
+// decompress decodes a gzip, whatever its label: a request wants none, so that
+// net/http, which does not bound what it decodes, leaves it alone. err is that
+// of reading data.
+func decompress(data []byte, err error) ([]byte, error) {
+	if !bytes.HasPrefix(data, []byte("\x1f\x8b")) {
 		return data, err
 	}
 	zr, zerr := gzip.NewReader(bytes.NewReader(data))
@@ -54,17 +56,47 @@ func decompress(data []byte, header http.Header, err error) ([]byte, error) {
 	return plain, errors.Join(err, zerr)
 }
 
+// readBody reads a body under ctx and closes it. In HTTP/2 both may wait for
+// other requests on the connection, whatever the context: so neither is waited
+// for once that has ended.
+func readBody(ctx context.Context, resp *http.Response) ([]byte, error) {
+	read := func() ([]byte, error) {
+		defer resp.Body.Close()
+		data, err := readLimited(resp.Body)
+		return decompress(data, err)
+	}
+	if resp.ProtoMajor < 2 {
+		return read()
+	}
+	type result struct {
+		data []byte
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		data, err := read()
+		done <- result{data, err}
+	}()
+	select {
+	case r := <-done:
+		return r.data, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // invalid returns the error of a success that proves no session.
 func (a *answer) invalid(r *request, why error) error {
+	hide := r.secrets.forms()
 	media, _, _ := mime.ParseMediaType(a.header.Get("Content-Type"))
 	if media == "" {
 		media = "no media type"
 	}
 	return &APIError{
 		StatusCode: a.status,
-		Instance:   r.secrets.clean(a.header.Get("X-Request-Id")),
+		Instance:   hide.clean(a.header.Get("X-Request-Id")),
 		op:         r.op,
-		err:        fmt.Errorf("%w (%s): %w", ErrInvalidResponse, r.secrets.clean(media), why),
+		err:        fmt.Errorf("%w (%s): %w", ErrInvalidResponse, hide.clean(media), why),
 	}
 }
 
@@ -93,17 +125,19 @@ func (a *answer) error(r *request) error {
 	if !validType(top.kind) {
 		top.kind = ""
 	}
-	demand := &TwoFactorError{}
+	demand, inner := &TwoFactorError{}, TwoFactorError{}
 	demand.read(top.data)
+	inner.read(item.data)
 	if len(demand.Methods) == 0 {
-		demand.read(item.data)
+		demand.Methods, demand.U2FSignRequests = inner.Methods, inner.U2FSignRequests
 	}
+	demand.PartialSessionID = cmp.Or(demand.PartialSessionID, inner.PartialSessionID)
 	if top.instance == "" {
 		top.instance = a.header.Get("X-Request-Id")
 	}
 
 	_, name := splitType(top.kind)
-	hide := append(r.secrets[:len(r.secrets):len(r.secrets)], demand.PartialSessionID)
+	hide := append(r.secrets.forms(), secrets{demand.PartialSessionID, inner.PartialSessionID}.forms()...)
 	err := &APIError{
 		StatusCode: a.status,
 		Type:       hide.cleanType(top.kind),
@@ -126,16 +160,36 @@ func (a *answer) error(r *request) error {
 	case denied && name == regionMismatch,
 		a.status == http.StatusForbidden && top.kind == "" && a.header.Get("X-Files-Host") != "" &&
 			bytes.HasPrefix(a.body, []byte("You have connected to a URL that has different security settings")):
-		host := a.header.Get("X-Files-Host")
-		for key, value := range members(top.data) {
-			if string(key) == "host" {
-				host = text(value)
-			}
+		origin := relocate(r.base, cmp.Or(regionHost(top.data), regionHost(item.data), a.header.Get("X-Files-Host")))
+		if origin != "" && r.follow != nil && r.follow(origin) {
+			return &movedError{origin, err}
 		}
-		_, host, _ = strings.Cut(relocate(r.base, host), "://")
-		return &RegionMismatchError{Host: host, Err: err}
+		moved := &RegionMismatchError{Host: host(origin), Err: err}
+		if hide.in(moved.Host) {
+			moved.Host = ""
+		}
+		return moved
 	}
 	return err
+}
+
+// movedError has Create go to origin; it gets no further.
+type movedError struct {
+	origin string
+	err    error
+}
+
+func (e *movedError) Error() string { return e.err.Error() }
+func (e *movedError) Unwrap() error { return e.err }
+
+// regionHost returns the host that the data of a region mismatch names.
+func regionHost(data []byte) (host string) {
+	for key, value := range members(data) {
+		if string(key) == "host" {
+			host = text(value)
+		}
+	}
+	return host
 }
 
 // errorBody is the JSON of an error: every member is decoded on its own, so
@@ -169,15 +223,15 @@ func (e *TwoFactorError) read(data []byte) {
 	for key, value := range members(data) {
 		switch string(key) {
 		case "partial_session_id":
-			if e.PartialSessionID = text(value); digits(value) {
+			if e.PartialSessionID = text(value); value[0] == '-' || digits(value[:1]) {
 				e.PartialSessionID = string(value)
 			}
 		case "two_factor_authentication_methods":
 			if method := text(value); method != "" {
-				e.Methods = append(e.Methods, method)
+				e.Methods = []string{method}
 			}
 			for _, value := range members(value) {
-				if method := text(value); method != "" {
+				if method := text(value); method != "" && len(e.Methods) < 32 {
 					e.Methods = append(e.Methods, method)
 				}
 			}
@@ -266,16 +320,23 @@ func (e *quietError) Is(target error) bool { return e.is(target) }
 // quiet makes a quietError of what an exchange under ctx returned. Before the
 // request was sent the server had nothing to answer, so that all but the
 // secrets may be shown.
-func quiet(ctx context.Context, err error, hide secrets, unsent bool) *quietError {
-	for whole, ok := err.(*url.Error); ok; whole, ok = err.(*url.Error) {
-		err = whole.Err
+func quiet(ctx context.Context, err error, s secrets, unsent bool) *quietError {
+	for outer, ok := err.(*url.Error); ok; outer, ok = err.(*url.Error) {
+		err = outer.Err
 	}
-	q := &quietError{is: func(target error) bool { return errors.Is(err, target) }}
+	hide := s.forms()
+	whole := errors.Join(err, ctx.Err(), context.Cause(ctx))
+	q := &quietError{is: func(target error) bool { return errors.Is(whole, target) }}
+	show := func(err error) { // errors whose own kind quotes nothing
+		if !hide.in(err.Error()) {
+			q.safe = append(q.safe, err)
+		}
+	}
 	if ctx.Err() != nil {
 		if cause := context.Cause(ctx); cause != ctx.Err() {
-			q.safe = append(q.safe, cause)
+			show(cause)
 		}
-		q.safe = append(q.safe, ctx.Err())
+		show(ctx.Err())
 	}
 	var (
 		cert    *tls.CertificateVerificationError
@@ -285,31 +346,35 @@ func quiet(ctx context.Context, err error, hide secrets, unsent bool) *quietErro
 	)
 	switch {
 	case errors.As(err, &cert):
-		q.safe = append(q.safe, cert)
-	case errors.As(err, &op):
-		q.safe = append(q.safe, op)
+		show(cert)
 	case errors.As(err, &alert):
-		q.safe = append(q.safe, alert)
+		show(alert)
+	case errors.As(err, &op) && (unsent || !quotesWire(op)):
+		show(op)
+	case unsent || !quotesWire(err):
+		show(err)
 	}
 	if errors.As(err, &timeout) && timeout.Timeout() {
-		q.safe = append(q.safe, context.DeadlineExceeded)
+		show(context.DeadlineExceeded)
 	}
 	for _, plain := range []error{errTooLarge, gzip.ErrHeader, gzip.ErrChecksum, http.ErrSchemeMismatch, io.ErrUnexpectedEOF, io.EOF} {
 		if errors.Is(err, plain) {
-			q.safe = append(q.safe, plain)
+			show(plain)
 			break
 		}
 	}
-	switch {
-	case len(q.safe) > 0:
+	q.text = fmt.Sprintf("the answer cannot be read (%T)", err)
+	if len(q.safe) > 0 {
 		q.text = hide.clean(q.safe[0].Error())
-	case unsent || !quotesWire(err):
-		q.text = hide.clean(err.Error())
-	default:
-		q.text = fmt.Sprintf("the answer cannot be read (%T)", err)
 	}
 	return q
 }
+
+// timeoutError is the cause of an exchange that took longer than WithTimeout.
+type timeoutError time.Duration
+
+func (e timeoutError) Error() string { return "no answer within " + time.Duration(e).String() }
+func (e timeoutError) Unwrap() error { return context.DeadlineExceeded }
 
 // quotesWire reports whether err may quote what a server sent, as the errors of
 // net/http and the packages below it do, by type or by a text in quotes.

@@ -48,6 +48,7 @@ var sharedTransport = sync.OnceValue(func() *http.Transport {
 		IdleConnTimeout:        10 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
 		ForceAttemptHTTP2:      true,
+		HTTP2:                  &http.HTTP2Config{WriteByteTimeout: 10 * time.Second},
 	}
 })
 
@@ -99,8 +100,10 @@ func (t noRedirect) RoundTrip(r *http.Request) (*http.Response, error) {
 //   - *[TwoFactorError]: a second factor is wanted and there is no [WithOTP], or
 //     the one that was sent did not do;
 //   - *[RegionMismatchError]: the site is served from a host that is not trusted;
-//   - [ErrNotSent] or [ErrOutcomeUnknown]: no answer. Only after the latter a
-//     session may exist.
+//   - [ErrNotSent]: no connection was had, or ctx had ended before;
+//   - [ErrOutcomeUnknown]: no answer, a 5xx, or an invalid success. Only then may
+//     a session exist that nobody holds;
+//   - the error of the [OTPFunc].
 //
 // It posts once for each host and code, and again only when no connection was
 // had.
@@ -111,37 +114,42 @@ func (c *Client) Create(ctx context.Context, params CreateParams) (*Session, err
 	if ctx == nil {
 		return nil, fmt.Errorf("session: log in: %w: context is nil", ErrInvalidParams)
 	}
-	s, err := c.logIn(ctx, c.base, params)
-	if moved, ok := err.(*RegionMismatchError); ok {
-		if base := relocate(c.base, moved.Host); c.trusts(base) {
-			return c.logIn(ctx, base, params)
-		}
+	s, err := c.logIn(ctx, c.base, params, c.trusts)
+	if moved, ok := err.(*movedError); ok {
+		return c.logIn(ctx, moved.origin, params, nil)
 	}
 	return s, err
 }
 
-// logIn logs in at one host, with a second factor when that is asked for.
-func (c *Client) logIn(ctx context.Context, base string, params CreateParams) (*Session, error) {
-	s, err := c.post(ctx, base, params)
+// logIn logs in at one host, with a second factor when that is asked for. Where
+// follow allows it, a region mismatch is a *movedError.
+func (c *Client) logIn(ctx context.Context, base string, params CreateParams, follow func(origin string) bool) (*Session, error) {
+	s, err := c.post(ctx, base, params, params.secrets(), follow)
 	challenge, wanted := err.(*TwoFactorError)
 	if !wanted || c.otp == nil || params.OTP != "" {
 		return s, err
 	}
+	partial := challenge.PartialSessionID
 	code, err := c.otp(ctx, challenge)
 	if err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("%w: %w", quiet(ctx, ctx.Err(), params.secrets(), true), err)
+		}
 		return nil, fmt.Errorf("session: log in at %s: ask for the second factor: %w", host(base), err)
 	}
-	return c.post(ctx, base, challenge.Answer(params, code))
+	answer := challenge.Answer(params, code)
+	return c.post(ctx, base, answer, append(answer.secrets(), params.Password, partial), follow)
 }
 
-func (c *Client) post(ctx context.Context, base string, params CreateParams) (*Session, error) {
+func (c *Client) post(ctx context.Context, base string, params CreateParams, hide secrets, follow func(string) bool) (*Session, error) {
 	if err := params.validate(); err != nil {
 		return nil, err
 	}
 	header := http.Header{
-		"Accept":       {"application/json"},
-		"Content-Type": {"application/x-www-form-urlencoded"},
-		"User-Agent":   {c.userAgent},
+		"Accept":          {"application/json"},
+		"Accept-Encoding": {"identity"},
+		"Content-Type":    {"application/x-www-form-urlencoded"},
+		"User-Agent":      {c.userAgent},
 	}
 	if c.language != "" {
 		header["Accept-Language"] = []string{c.language}
@@ -152,7 +160,8 @@ func (c *Client) post(ctx context.Context, base string, params CreateParams) (*S
 		base:    base,
 		header:  header,
 		body:    params.encode(),
-		secrets: params.secrets(),
+		secrets: hide,
+		follow:  follow,
 	}
 	var s *Session
 	err := c.do(ctx, r, func(a *answer) (err error) {
@@ -176,41 +185,36 @@ func (c *Client) post(ctx context.Context, base string, params CreateParams) (*S
 
 // Delete logs s out, at the origin and with the User-Agent that made it when s
 // names them. A session that has already ended is no error. It does not touch
-// s, and is tried again when it fails: see [WithRetries].
+// s, and is tried again when it fails: see [WithRetries]. Under a ctx that has
+// ended nothing is sent: [context.WithoutCancel] keeps a log-out from that.
 func (c *Client) Delete(ctx context.Context, s *Session) error {
 	if c == nil || c.rest == nil {
 		c = defaultClient()
 	}
-	refused := func(why string) error {
-		return fmt.Errorf("session: log out: %w: %s", ErrInvalidParams, why)
+	if ctx == nil {
+		return fmt.Errorf("session: log out: %w: context is nil", ErrInvalidParams)
 	}
-	switch {
-	case ctx == nil:
-		return refused("context is nil")
-	case s == nil:
-		return refused("session is nil")
-	case s.ID == "":
-		return refused("the session has no id")
-	case !validID(s.ID):
-		return refused("the session's id is not 1 to 512 bytes of visible ASCII")
-	case s.UserAgent != "" && !validUserAgent(s.UserAgent):
-		return refused("the session's user agent is not 1 to 256 bytes of printable ASCII")
+	base, err := s.address()
+	if err != nil {
+		return fmt.Errorf("session: log out: %w: %w", ErrInvalidParams, err)
 	}
-	base, userAgent := c.base, c.userAgent
-	if s.BaseURL != "" {
-		var err error
-		if base, err = parseBaseURL(s.BaseURL); err != nil {
-			return refused("the session's base URL " + err.Error())
-		}
+	if s.BaseURL == "" {
+		base = c.base
 	}
-	if s.UserAgent != "" {
-		userAgent = s.UserAgent
+	userAgent := s.UserAgent
+	if userAgent == "" {
+		userAgent = c.userAgent
 	}
 	r := &request{
-		op:      "log out at " + host(base),
-		method:  http.MethodDelete,
-		base:    base,
-		header:  http.Header{"Accept": {"application/json"}, "User-Agent": {userAgent}, authHeader: {s.ID}},
+		op:     "log out at " + host(base),
+		method: http.MethodDelete,
+		base:   base,
+		header: http.Header{
+			"Accept":          {"application/json"},
+			"Accept-Encoding": {"identity"},
+			"User-Agent":      {userAgent},
+			authHeader:        {s.ID},
+		},
 		secrets: secrets{s.ID},
 	}
 	if c.language != "" {
@@ -238,39 +242,41 @@ type request struct {
 	header  http.Header
 	body    []byte
 	secrets secrets
+	follow  func(origin string) bool // nil: a region mismatch is not followed
 }
 
 // do sends r, reads the answer and has check judge it; then again, where that
 // is allowed and of use.
 func (c *Client) do(ctx context.Context, r *request, check func(*answer) error) error {
 	sent := false
+	var answered error // the last error that was an answer
 	for attempt := 1; ; attempt++ {
 		start := time.Now()
 		a, err := c.attempt(ctx, r)
+		failed, _ := err.(*failure)
 		if err == nil {
 			err = check(a)
+			answered = err
+		}
+		sent = sent || failed == nil || failed.outcome != ErrNotSent
+		if failed != nil && sent {
+			failed.outcome = ErrOutcomeUnknown
+		}
+		if failed != nil && answered != nil {
+			failed.cause.safe = append(failed.cause.safe, answered)
 		}
 		c.log(ctx, r, a, err, attempt, time.Since(start))
-		failed, _ := err.(*failure)
-		if failed != nil {
-			sent = sent || failed.outcome != ErrNotSent
-			if sent {
-				failed.outcome = ErrOutcomeUnknown
-			}
-		}
 		again := failed != nil && !failed.certificate && (!sent || r.method == http.MethodDelete) ||
-			a != nil && a.status/100 == 5 && r.method == http.MethodDelete
+			err != nil && failed == nil && a.status/100 == 5 && r.method == http.MethodDelete
 		if !again || attempt > c.retries || ctx.Err() != nil {
 			return err
 		}
-		wait := min(2*time.Second, 100*time.Millisecond<<min(attempt-1, 10))
-		wait -= rand.N(wait / 2)
 		select {
-		case <-time.After(wait):
+		case <-time.After(backoff(attempt, 100*time.Millisecond, 2*time.Second)):
 		case <-ctx.Done():
-			outcome := ErrOutcomeUnknown
-			if !sent && failed != nil {
-				outcome = ErrNotSent
+			outcome := ErrNotSent
+			if sent {
+				outcome = ErrOutcomeUnknown
 			}
 			cause := quiet(ctx, ctx.Err(), r.secrets, true)
 			cause.safe = append(cause.safe, err)
@@ -279,12 +285,19 @@ func (c *Client) do(ctx context.Context, r *request, check func(*answer) error) 
 	}
 }
 
+// backoff returns how long to wait after the nth failure: first, doubled each
+// time up to most, of which chance takes up to a half.
+func backoff(n int, first, most time.Duration) time.Duration {
+	wait := min(most, first<<min(n-1, 10))
+	return wait - rand.N(wait/2)
+}
+
 // attempt makes one exchange.
 func (c *Client) attempt(ctx context.Context, r *request) (*answer, error) {
 	if ctx.Err() != nil {
 		return nil, &failure{op: r.op, outcome: ErrNotSent, cause: quiet(ctx, ctx.Err(), r.secrets, true)}
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, timeoutError(c.timeout))
 	defer cancel()
 	var asked, got atomic.Bool
 	req := c.rest.R().SetContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -307,13 +320,13 @@ func (c *Client) attempt(ctx context.Context, r *request) (*answer, error) {
 		return nil, failed
 	}
 	raw := resp.RawResponse
-	defer raw.Body.Close()
 	a := &answer{status: raw.StatusCode, header: raw.Header}
-	if a.status >= 200 { // the body of a 101 is a connection
-		data, err := readLimited(raw.Body)
-		if a.body, err = decompress(data, raw.Header, err); err != nil {
-			a.err = quiet(ctx, err, r.secrets, false)
-		}
+	if a.status < 200 { // the body of a 101 is a connection
+		raw.Body.Close()
+		return a, nil
+	}
+	if a.body, err = readBody(ctx, raw); err != nil {
+		a.err = quiet(ctx, err, r.secrets, false)
 	}
 	return a, nil
 }

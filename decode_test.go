@@ -150,6 +150,10 @@ func TestCheckResponse(t *testing.T) {
 	resp := &http.Response{StatusCode: 401, Request: req, Body: http.NoBody, Header: http.Header{"X-Request-Id": {"for id-canary"}}}
 	assert.EqualError(t, CheckResponse(resp), "session: GET mysite.files.com: 401 Unauthorized (instance [redacted])")
 
+	req.Header.Set("X-Files-Reauthentication", "password:pw-canary")
+	resp.Header = http.Header{"X-Request-Id": {"pw-canary"}}
+	assert.NotContains(t, CheckResponse(resp).Error(), "canary")
+
 	broken := errors.New("broken")
 	resp.Body = failingBody{broken}
 	err = CheckResponse(resp)
@@ -264,6 +268,9 @@ func FuzzDecodeError(f *testing.F) {
 			t.Fatalf("not a type: %q", api.Type)
 		}
 		var moved *RegionMismatchError
+		if text := err.Error(); len(text) > 16<<10 {
+			t.Fatalf("%d bytes of text", len(text))
+		}
 		if errors.As(err, &moved) && moved.Host != "" && relocate(DefaultBaseURL, moved.Host) != "https://"+moved.Host {
 			t.Fatalf("not a host to go to: %q", moved.Host)
 		}

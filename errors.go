@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -58,7 +59,7 @@ type APIError struct {
 	Title      string          // the type in words
 	Message    string          // for people, in the language of WithLanguage
 	Instance   string          // names the request to Files.com support; from the body, else X-Request-Id
-	RetryAfter time.Duration   // as the header says, up to 24 hours; 0 when it did not say
+	RetryAfter time.Duration   // as the header says; 0 when it did not say, or more than 24 hours
 	Data       json.RawMessage // what the type adds
 
 	op  string // what was being done
@@ -99,7 +100,7 @@ func (e *APIError) Is(target error) bool {
 	switch target {
 	case ErrNotAuthenticated:
 		return name != regionMismatch && (e.StatusCode == http.StatusUnauthorized || group == "not-authenticated" ||
-			name == invalidUsernameOrPassword || sessionEnded(name))
+			notAuthenticated(name))
 	case ErrInvalidUsernameOrPassword:
 		return name == invalidUsernameOrPassword
 	case ErrOneTimePasswordIncorrect:
@@ -135,9 +136,10 @@ func (e APIError) LogValue() slog.Value {
 // TwoFactorError says that the password is right and a second factor is
 // wanted. It matches ErrNotAuthenticated, and [errors.As] finds the [APIError].
 //
-// It may be kept while a person looks for the code: [TwoFactorError.Answer]
-// then makes the parameters of the second call. Printing, logging and
-// marshalling it shows no secret.
+// It may be kept, with the parameters of the first call, while a person looks
+// for the code: [TwoFactorError.Answer] then makes the parameters of the second
+// call. Printing, logging and marshalling it shows no secret: to store it
+// outside the process, store its fields.
 type TwoFactorError struct {
 	Methods          []string // "totp", "sms", "yubi", "u2f", "webauthn" and others, as the API spells them
 	PartialSessionID string   // secret: stands in for the password; empty when the API sent none
@@ -243,9 +245,11 @@ func CheckResponse(resp *http.Response) error {
 		ctx = resp.Request.Context()
 		if resp.Request.URL != nil {
 			r.base = resp.Request.URL.Scheme + "://" + resp.Request.URL.Host
-			r.op = resp.Request.Method + " " + resp.Request.URL.Host
+			r.op = cmp.Or(resp.Request.Method, http.MethodGet) + " " + resp.Request.URL.Host
 		}
-		r.secrets = secrets{resp.Request.Header.Get(AuthHeader), resp.Request.Header.Get("X-FilesAPI-Key")}
+		reauthentication := resp.Request.Header.Get("X-Files-Reauthentication")
+		r.secrets = secrets{resp.Request.Header.Get(AuthHeader), resp.Request.Header.Get("X-FilesAPI-Key"),
+			reauthentication, strings.TrimPrefix(reauthentication, "password:")}
 	}
 	a := &answer{status: resp.StatusCode, header: resp.Header}
 	if resp.Body != nil && resp.StatusCode >= 200 {
@@ -254,7 +258,7 @@ func CheckResponse(resp *http.Response) error {
 			io.Reader
 			io.Closer
 		}{io.MultiReader(bytes.NewReader(data), resp.Body), resp.Body}
-		if a.body, err = decompress(data, resp.Header, err); err != nil {
+		if a.body, err = decompress(data, err); err != nil {
 			a.err = quiet(ctx, err, r.secrets, false)
 		}
 	}
@@ -273,6 +277,15 @@ const (
 // sessionEnded: which of them the API answers to a dead session is not known.
 func sessionEnded(name string) bool {
 	return name == "invalid-credentials" || name == "invalid-session" || name == "authentication-required"
+}
+
+// notAuthenticated are the names that say so in any group, and under any status.
+func notAuthenticated(name string) bool {
+	switch name {
+	case invalidUsernameOrPassword, oneTimePasswordIncorrect, lockedOut, twoFactorWanted:
+		return true
+	}
+	return sessionEnded(name)
 }
 
 // splitType splits "group/name". The API of 2021 also spelled a name after a

@@ -93,11 +93,10 @@ func WithTrustedHosts(hosts ...string) Option {
 	return func(c *config) error {
 		c.trusted = nil
 		for _, host := range hosts {
-			host = strings.ToLower(host)
-			if !isHostName(host) && !isLoopbackPort(host) {
+			if !isHostName(host) && !isLoopbackPort(strings.ToLower(host)) {
 				return badOption("WithTrustedHosts", "wants host names, such as files.example.com")
 			}
-			c.trusted = append(c.trusted, host)
+			c.trusted = append(c.trusted, strings.ToLower(host))
 		}
 		return nil
 	}
@@ -108,7 +107,7 @@ func WithTrustedHosts(hosts ...string) Option {
 // neither a cookie nor a redirect has a place in a login.
 func WithHTTPClient(hc *http.Client) Option {
 	return func(c *config) error {
-		if hc == nil {
+		if hc == nil || hc.Transport == http.RoundTripper((*http.Transport)(nil)) {
 			return badOption("WithHTTPClient", "got nil")
 		}
 		c.http = *hc
@@ -118,7 +117,8 @@ func WithHTTPClient(hc *http.Client) Option {
 
 // WithTimeout bounds each exchange with the server, from the connection to the
 // last byte of the answer. A login is more than one exchange when a second
-// factor is wanted, the site is elsewhere, or no connection was had.
+// factor is wanted, the site is elsewhere, or no connection was had. A shorter
+// Timeout of WithHTTPClient's, or a deadline of the context, comes first.
 // The default is 30 seconds; d must be above 0.
 func WithTimeout(d time.Duration) Option {
 	return func(c *config) error {
@@ -147,10 +147,11 @@ func WithRetries(n int) Option {
 // User-Agent header. A session may be bound to it: keep it stable.
 func WithUserAgent(product string) Option {
 	return func(c *config) error {
-		if !validUserAgent(product) {
-			return badOption("WithUserAgent", "wants 1 to 256 bytes of printable ASCII, no space around it")
+		whole := product + " " + ourUserAgent
+		if !validUserAgent(product) || !validUserAgent(whole) {
+			return badOption("WithUserAgent", "wants up to 236 bytes of printable ASCII, no space around it")
 		}
-		c.userAgent = product + " " + ourUserAgent
+		c.userAgent = whole
 		return nil
 	}
 }
@@ -169,10 +170,10 @@ func WithLanguage(tag string) Option {
 
 // WithLogger logs every attempt of a request, at Debug when it succeeds and at
 // Warn when it fails: method, host, status, duration, attempt, type of the
-// error, instance. Never a secret.
+// error, instance, or the error where there was no answer. Never a secret.
 func WithLogger(l *slog.Logger) Option {
 	return func(c *config) error {
-		if l == nil {
+		if l == nil || l.Handler() == nil {
 			return badOption("WithLogger", "got nil")
 		}
 		c.logger = l
@@ -199,8 +200,8 @@ func validUserAgent(s string) bool {
 // default port. Its errors do not quote rawURL, which may hold a password.
 func parseBaseURL(rawURL string) (string, error) {
 	u, err := url.Parse(rawURL)
-	if err != nil || !strings.EqualFold(rawURL, u.Scheme+"://"+u.Host) || strings.HasSuffix(rawURL, ":") {
-		return "", errors.New("wants an origin, such as https://mysite.files.com: no user, path, query or fragment")
+	if err != nil || !visibleASCII(rawURL) || !strings.EqualFold(rawURL, u.Scheme+"://"+u.Host) || strings.HasSuffix(rawURL, ":") {
+		return "", errors.New("wants an origin, such as https://mysite.files.com: with its scheme, and no user, path, query, fragment or slash at the end")
 	}
 	host := strings.ToLower(u.Hostname())
 	if addr, err := netip.ParseAddr(host); err != nil && !isHostName(host) || addr.Zone() != "" {
@@ -231,7 +232,10 @@ func parseBaseURL(rawURL string) (string, error) {
 func relocate(base, named string) string {
 	scheme, host, found := strings.Cut(strings.ToLower(named), "://")
 	if !found {
-		scheme, host = "", strings.ToLower(named)
+		scheme, host = "", scheme
+	}
+	if !visibleASCII(named) { // or lower case makes ASCII of it
+		return ""
 	}
 	baseURL, _ := url.Parse(base)
 	origin := ""
@@ -288,5 +292,5 @@ func isLoopbackPort(s string) bool {
 		s = "127.0.0.1:" + port
 	}
 	addr, err := netip.ParseAddrPort(s)
-	return err == nil && addr.Addr().IsLoopback()
+	return err == nil && addr.Addr().IsLoopback() && addr.Addr().Zone() == ""
 }

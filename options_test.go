@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -13,56 +14,62 @@ import (
 func TestBadOptionsAreReportedByNewClient(t *testing.T) {
 	t.Parallel()
 	for name, opt := range map[string]session.Option{
-		"nil":                   nil,
-		"empty subdomain":       session.WithSubdomain(""),
-		"two labels":            session.WithSubdomain("a.b"),
-		"whole host":            session.WithSubdomain("mysite.files.com"),
-		"slash":                 session.WithSubdomain("evil.example/"),
-		"hyphen":                session.WithSubdomain("-a"),
-		"long":                  session.WithSubdomain(strings.Repeat("a", 64)),
-		"not ASCII":             session.WithSubdomain("müsite"),
-		"empty URL":             session.WithBaseURL(""),
-		"no scheme":             session.WithBaseURL("mysite.files.com"),
-		"no host":               session.WithBaseURL("https://"),
-		"port alone":            session.WithBaseURL("https://:443"),
-		"no port":               session.WithBaseURL("https://a:"),
-		"http":                  session.WithBaseURL("http://mysite.files.com"),
-		"http on a LAN":         session.WithBaseURL("http://192.168.1.1"),
-		"looks like loopback":   session.WithBaseURL("http://127.0.0.1.evil.example"),
-		"short loopback":        session.WithBaseURL("http://127.1"),
-		"other scheme":          session.WithBaseURL("ftp://mysite.files.com"),
-		"user":                  session.WithBaseURL("https://" + passwordCanary + "@mysite.files.com"),
-		"password":              session.WithBaseURL("https://a:" + tokenCanary + "@mysite.files.com"),
-		"broken user":           session.WithBaseURL("https://a:" + tokenCanary + "%@mysite.files.com"),
-		"path":                  session.WithBaseURL("https://mysite.files.com/api"),
-		"slash at the end":      session.WithBaseURL("https://mysite.files.com/"),
-		"query":                 session.WithBaseURL("https://mysite.files.com?" + tokenCanary),
-		"empty query":           session.WithBaseURL("https://mysite.files.com?"),
-		"fragment":              session.WithBaseURL("https://mysite.files.com#x"),
-		"empty fragment":        session.WithBaseURL("https://mysite.files.com#"),
-		"opaque":                session.WithBaseURL("https:mysite.files.com"),
-		"space":                 session.WithBaseURL(" https://mysite.files.com"),
-		"line end":              session.WithBaseURL("https://mysite.files.com\n"),
-		"zone":                  session.WithBaseURL("http://[::1%25lo]:80"),
-		"not ASCII host":        session.WithBaseURL("https://müsite.files.com"),
-		"escaped host":          session.WithBaseURL("https://mysite%2efiles.com"),
-		"port too large":        session.WithBaseURL("https://mysite.files.com:65536"),
-		"nil http client":       session.WithHTTPClient(nil),
-		"no timeout":            session.WithTimeout(0),
-		"negative timeout":      session.WithTimeout(-1),
-		"negative retries":      session.WithRetries(-1),
-		"empty user agent":      session.WithUserAgent(""),
-		"user agent, two lines": session.WithUserAgent("a\r\nb"),
-		"user agent, space":     session.WithUserAgent("a "),
-		"long user agent":       session.WithUserAgent(strings.Repeat("a", 257)),
-		"empty language":        session.WithLanguage(""),
-		"language, two lines":   session.WithLanguage("de\nX: y"),
-		"nil logger":            session.WithLogger(nil),
-		"nil callback":          session.WithOTP(nil),
-		"trusted URL":           session.WithTrustedHosts("https://a.example"),
-		"trusted empty":         session.WithTrustedHosts("a.example", ""),
-		"trusted port":          session.WithTrustedHosts("a.example:8443"),
-		"trusted address":       session.WithTrustedHosts("10.0.0.1"),
+		"nil":                            nil,
+		"empty subdomain":                session.WithSubdomain(""),
+		"two labels":                     session.WithSubdomain("a.b"),
+		"whole host":                     session.WithSubdomain("mysite.files.com"),
+		"slash":                          session.WithSubdomain("evil.example/"),
+		"hyphen":                         session.WithSubdomain("-a"),
+		"long":                           session.WithSubdomain(strings.Repeat("a", 64)),
+		"not ASCII":                      session.WithSubdomain("müsite"),
+		"empty URL":                      session.WithBaseURL(""),
+		"no scheme":                      session.WithBaseURL("mysite.files.com"),
+		"no host":                        session.WithBaseURL("https://"),
+		"port alone":                     session.WithBaseURL("https://:443"),
+		"no port":                        session.WithBaseURL("https://a:"),
+		"http":                           session.WithBaseURL("http://mysite.files.com"),
+		"http on a LAN":                  session.WithBaseURL("http://192.168.1.1"),
+		"looks like loopback":            session.WithBaseURL("http://127.0.0.1.evil.example"),
+		"short loopback":                 session.WithBaseURL("http://127.1"),
+		"other scheme":                   session.WithBaseURL("ftp://mysite.files.com"),
+		"user":                           session.WithBaseURL("https://" + passwordCanary + "@mysite.files.com"),
+		"password":                       session.WithBaseURL("https://a:" + tokenCanary + "@mysite.files.com"),
+		"broken user":                    session.WithBaseURL("https://a:" + tokenCanary + "%@mysite.files.com"),
+		"path":                           session.WithBaseURL("https://mysite.files.com/api"),
+		"slash at the end":               session.WithBaseURL("https://mysite.files.com/"),
+		"query":                          session.WithBaseURL("https://mysite.files.com?" + tokenCanary),
+		"empty query":                    session.WithBaseURL("https://mysite.files.com?"),
+		"fragment":                       session.WithBaseURL("https://mysite.files.com#x"),
+		"empty fragment":                 session.WithBaseURL("https://mysite.files.com#"),
+		"opaque":                         session.WithBaseURL("https:mysite.files.com"),
+		"space":                          session.WithBaseURL(" https://mysite.files.com"),
+		"line end":                       session.WithBaseURL("https://mysite.files.com\n"),
+		"zone":                           session.WithBaseURL("http://[::1%25lo]:80"),
+		"not ASCII host":                 session.WithBaseURL("https://müsite.files.com"),
+		"escaped host":                   session.WithBaseURL("https://mysite%2efiles.com"),
+		"port too large":                 session.WithBaseURL("https://mysite.files.com:65536"),
+		"nil http client":                session.WithHTTPClient(nil),
+		"no timeout":                     session.WithTimeout(0),
+		"negative timeout":               session.WithTimeout(-1),
+		"negative retries":               session.WithRetries(-1),
+		"empty user agent":               session.WithUserAgent(""),
+		"user agent, two lines":          session.WithUserAgent("a\r\nb"),
+		"user agent, space":              session.WithUserAgent("a "),
+		"long user agent":                session.WithUserAgent(strings.Repeat("a", 257)),
+		"user agent, too long with ours": session.WithUserAgent(strings.Repeat("a", 237)),
+		"nil transport":                  session.WithHTTPClient(&http.Client{Transport: (*http.Transport)(nil)}),
+		"zero logger":                    session.WithLogger(&slog.Logger{}),
+		"Kelvin sign":                    session.WithBaseURL("https://\u212Aelvin.files.com"),
+		"trusted zone":                   session.WithTrustedHosts("[::1%lo]:80"),
+		"trusted Kelvin sign":            session.WithTrustedHosts("\u212Aelvin.files.com"),
+		"empty language":                 session.WithLanguage(""),
+		"language, two lines":            session.WithLanguage("de\nX: y"),
+		"nil logger":                     session.WithLogger(nil),
+		"nil callback":                   session.WithOTP(nil),
+		"trusted URL":                    session.WithTrustedHosts("https://a.example"),
+		"trusted empty":                  session.WithTrustedHosts("a.example", ""),
+		"trusted port":                   session.WithTrustedHosts("a.example:8443"),
+		"trusted address":                session.WithTrustedHosts("10.0.0.1"),
 	} {
 		_, err := session.NewClient(opt)
 		assert.ErrorIs(t, err, session.ErrInvalidParams, name)
@@ -105,6 +112,15 @@ func TestWhereAClientGoes(t *testing.T) {
 	} {
 		assert.Equal(t, want, gone(t, session.WithBaseURL(given)))
 	}
+}
+
+func TestTheLongestUserAgentCanLogOut(t *testing.T) {
+	t.Parallel()
+	srv := answer(t, 201, `{"id":"1"}`)
+	c := client(t, srv, session.WithUserAgent(strings.Repeat("a", 236)))
+	s, err := c.Create(t.Context(), alice)
+	require.NoError(t, err)
+	assert.NoError(t, c.Delete(t.Context(), s))
 }
 
 func TestTheLastOptionWins(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -102,52 +103,51 @@ const redacted = "[redacted]"
 // secrets are the values of a request that no text may show.
 type secrets []string
 
-// in reports whether text holds one of them, as it is, form-escaped, or with
-// its invalid UTF-8 replaced as JSON does.
-func (s secrets) in(text string) bool {
+// forms returns how they may stand in a text: as they are, escaped, and with
+// their invalid UTF-8 replaced as JSON does.
+func (s secrets) forms() forms {
+	var f forms
 	for _, secret := range s {
-		if secret != "" && (strings.Contains(text, secret) || strings.Contains(text, url.QueryEscape(secret)) ||
-			strings.Contains(text, string([]rune(secret)))) {
-			return true
+		if secret != "" {
+			f = append(f, secret, url.QueryEscape(secret), url.PathEscape(secret), string([]rune(secret)))
 		}
 	}
-	return false
+	return f
+}
+
+type forms []string
+
+func (f forms) in(text string) bool {
+	return slices.ContainsFunc(f, func(form string) bool { return strings.Contains(text, form) })
 }
 
 // clean returns a text of the server's without control characters and cut to
 // 256 bytes, or "[redacted]" for one that holds a secret.
-func (s secrets) clean(text string) string {
-	if s.in(text) {
-		return redacted
-	}
-	text = strings.Map(func(r rune) rune {
+func (f forms) clean(text string) string {
+	plain := strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return -1
 		}
 		return r
 	}, text)
-	if s.in(text) {
+	if f.in(text) || f.in(plain) {
 		return redacted
 	}
-	if len(text) > 256 {
-		text = strings.ToValidUTF8(text[:256], "")
+	if len(plain) > 256 {
+		plain = strings.ToValidUTF8(plain[:256], "")
 	}
-	return text
+	return plain
 }
 
 // cleanType redacts the parts of a type that hold a secret. The parts that this
 // package knows are the API's own words, which a password may be as well.
-func (s secrets) cleanType(kind string) string {
-	if !s.in(kind) {
+func (f forms) cleanType(kind string) string {
+	if !f.in(kind) {
 		return kind
 	}
 	group, name := splitType(kind)
-	switch name {
-	case invalidUsernameOrPassword, oneTimePasswordIncorrect, lockedOut, twoFactorWanted, regionMismatch:
-	default:
-		if !sessionEnded(name) {
-			name = "redacted"
-		}
+	if !notAuthenticated(name) && name != regionMismatch {
+		name = "redacted"
 	}
 	switch group {
 	case "not-authenticated", "rate-limited", "bad-request", "not-authorized":

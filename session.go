@@ -15,6 +15,7 @@ package session
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -25,7 +26,8 @@ import (
 const DefaultBaseURL = "https://app.files.com"
 
 // AuthHeader is the request header that carries [Session.ID] on every call
-// after the login.
+// after the login. An http.Client sends it on to any host that a redirect names;
+// one over a [Transport] does not.
 const AuthHeader = "X-FilesAPI-Auth"
 
 // Session is a user's login, as [Create] returns it. A field that the server
@@ -34,8 +36,9 @@ const AuthHeader = "X-FilesAPI-Auth"
 //
 // Whoever holds ID acts as the user. Printing and logging a Session by fmt
 // and log/slog shows no secret, but its JSON form holds them all, since that
-// is how a session is stored and loaded again. Out of fmt's reach, and not
-// redacted: %p, %w, a Session in another struct's unexported field, and gob.
+// is how a session is stored and loaded again: so does a log/slog JSON handler
+// that meets one inside another value. Out of fmt's reach, and not redacted: %p,
+// %w, a Session in another struct's unexported field, and gob.
 type Session struct {
 	ID                    string `json:"id"`                           // the secret for AuthHeader: 1 to 512 bytes of visible ASCII
 	Language              string `json:"language"`                     // the user's language
@@ -83,7 +86,8 @@ func Create(ctx context.Context, params CreateParams, opts ...Option) (*Session,
 
 // Delete logs a user out. Without options it is sent by the client that made
 // s, or by the shared default client if s was loaded from where it was
-// stored; with options, by a client of these. See [Client.Delete].
+// stored; with options, by a client of these, as a loaded session wants that
+// was made through [WithHTTPClient]. See [Client.Delete].
 func Delete(ctx context.Context, s *Session, opts ...Option) error {
 	if len(opts) == 0 && s != nil && s.client != nil {
 		return s.client.Delete(ctx, s)
@@ -117,6 +121,26 @@ func (s Session) LogValue() slog.Value {
 		attrs = append(attrs, slog.Time("timeout_at", s.TimeoutAt))
 	}
 	return slog.GroupValue(attrs...)
+}
+
+// address checks that s can be sent, and returns the origin to send it to.
+func (s *Session) address() (origin string, err error) {
+	switch {
+	case s == nil:
+		return "", errors.New("the session is nil")
+	case s.ID == "":
+		return "", errors.New("the session has no id")
+	case !validID(s.ID):
+		return "", errors.New("the session's id is not 1 to 512 bytes of visible ASCII")
+	case s.UserAgent != "" && !validUserAgent(s.UserAgent):
+		return "", errors.New("the session's user agent is not 1 to 256 bytes of printable ASCII")
+	case s.BaseURL == "":
+		return DefaultBaseURL, nil
+	}
+	if origin, err = parseBaseURL(s.BaseURL); err != nil {
+		return "", fmt.Errorf("the session's base URL %w", err)
+	}
+	return origin, nil
 }
 
 // validID reports whether id can be sent in a header as it is.

@@ -153,7 +153,7 @@ func TestLoginCarriesOnlyItsOwnHeaders(t *testing.T) {
 	for _, r := range srv.seen()[:2] {
 		assert.Equal(t, http.Header{
 			"Accept":          {"application/json"},
-			"Accept-Encoding": {"gzip"},
+			"Accept-Encoding": {"identity"},
 			"Accept-Language": {"de"},
 			"Content-Length":  {fmt.Sprint(len(r.body))},
 			"Content-Type":    {"application/x-www-form-urlencoded"},
@@ -357,40 +357,43 @@ func TestErrorsOfTheAPI(t *testing.T) {
 			[]error{session.ErrNotAuthenticated, session.ErrSessionEnded}},
 		"locked out": {401, `{"type":"not-authenticated/locked-out","error":"Locked"}`, "", "not-authenticated/locked-out", "Locked",
 			[]error{session.ErrNotAuthenticated, session.ErrLockedOut}},
-		"locked out under 403":   {403, `{"type":"not-authenticated/locked-out"}`, "", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
-		"wrong code":             {401, `{"type":"not-authenticated/one-time-password-incorrect"}`, "", "not-authenticated/one-time-password-incorrect", "", []error{session.ErrNotAuthenticated, session.ErrOneTimePasswordIncorrect}},
-		"rate limited by type":   {403, `{"type":"rate-limited/too-many-login-attempts"}`, "", "rate-limited/too-many-login-attempts", "", []error{session.ErrRateLimited}},
-		"rate limited by status": {429, ``, "", "", "", []error{session.ErrRateLimited}},
-		"401 alone":              {401, ``, "", "", "", []error{session.ErrNotAuthenticated}},
-		"type of the header":     {403, `<html>`, "not-authenticated/locked-out", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
-		"bad type, good header":  {403, `{"type":"Not A Type"}`, "not-authenticated/locked-out", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
-		"bad type, bad header":   {403, `{"type":7}`, "No Type", "", "", nil},
-		"no slash":               {404, payload(t, "error_not_found_404_slashless_type.json"), "", "not-found", "Not Found.  This may be related to your permissions.", nil},
-		"model save":             {422, payload(t, "error_model_save_422_captured_2021.json"), "", "processing-failure/model-save-error", "Hidden reason can't be blank", nil},
-		"destination exists":     {422, payload(t, "error_destination_exists_422_live_2022.json"), "", "processing-failure/destination-exists", "The destination exists.", nil},
-		"bad request":            {400, payload(t, "error_bad_request_400_live_2023.json"), "", "bad-request/datetime-parse", "provided_mtime must contain valid date and time", nil},
-		"catch-all":              {500, payload(t, "error_500_catchall.json"), "", "", "Internal server error, please contact support or the person who created your account.", []error{session.ErrOutcomeUnknown}},
-		"2016":                   {500, payload(t, "error_500_legacy_2016.json"), "", "", "xxxxxxxx", []error{session.ErrOutcomeUnknown}},
-		"empty array":            {422, payload(t, "legacy_2016_empty_array_422.json"), "", "", "", nil},
-		"mock":                   {400, payload(t, "mock_missing_param_400.json"), "", "", "username is missing", nil},
-		"HTML":                   {502, payload(t, "html_502.html"), "", "", "", []error{session.ErrOutcomeUnknown}},
-		"string":                 {400, `"no such thing"`, "", "", "no such thing", nil},
-		"text":                   {404, `404 Not Found`, "", "", "", nil},
-		"null":                   {400, `null`, "", "", "", nil},
-		"number":                 {400, `7`, "", "", "", nil},
-		"empty 405":              {405, ``, "", "", "", nil},
-		"http-code bool":         {403, `{"type":"not-authenticated/locked-out","http-code":true}`, "", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
-		"http-code object":       {403, `{"http-code":{"a":[1]},"type":"not-authenticated/locked-out"}`, "", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
-		"http-code lies":         {401, `{"http-code":200,"type":"not-authenticated/locked-out"}`, "", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
-		"data list":              {403, `{"data":[],"type":"not-authenticated/locked-out"}`, "", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
-		"errors of strings":      {403, `{"errors":["a","b"],"type":"not-authenticated/locked-out"}`, "", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
-		"errors not a list":      {403, `{"errors":"a","type":"not-authenticated/locked-out","error":["x"],"title":1,"instance":{}}`, "", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
-		"mismatch is no refusal": {401, payload(t, "error_region_mismatch_401.json"), "", "not-authenticated/lockout-region-mismatch", "Your account must login using a different server, https://test.host.", nil},
-		"mismatch under 422":     {422, `{"type":"not-authenticated/lockout-region-mismatch"}`, "", "not-authenticated/lockout-region-mismatch", "", nil},
-		"too large, header type": {403, `{"x":"` + strings.Repeat("x", 64<<10) + `"}`, "not-authenticated/locked-out", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
-		"second factor, no list": {401, `{"type":"401-two-factor-authentication-error","data":"x"}`, "", "401-two-factor-authentication-error", "", []error{session.ErrNotAuthenticated}},
-		"service unavailable":    {503, ``, "", "", "", []error{session.ErrOutcomeUnknown}},
-		"long type":              {403, `{"type":"` + strings.Repeat("a", 129) + `"}`, "", "", "", nil},
+		"locked out under 403":    {403, `{"type":"not-authenticated/locked-out"}`, "", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
+		"wrong code":              {401, `{"type":"not-authenticated/one-time-password-incorrect"}`, "", "not-authenticated/one-time-password-incorrect", "", []error{session.ErrNotAuthenticated, session.ErrOneTimePasswordIncorrect}},
+		"rate limited by type":    {403, `{"type":"rate-limited/too-many-login-attempts"}`, "", "rate-limited/too-many-login-attempts", "", []error{session.ErrRateLimited}},
+		"rate limited by status":  {429, ``, "", "", "", []error{session.ErrRateLimited}},
+		"401 alone":               {401, ``, "", "", "", []error{session.ErrNotAuthenticated}},
+		"type of the header":      {403, `<html>`, "not-authenticated/locked-out", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
+		"bad type, good header":   {403, `{"type":"Not A Type"}`, "not-authenticated/locked-out", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
+		"bad type, bad header":    {403, `{"type":7}`, "No Type", "", "", nil},
+		"no slash":                {404, payload(t, "error_not_found_404_slashless_type.json"), "", "not-found", "Not Found.  This may be related to your permissions.", nil},
+		"model save":              {422, payload(t, "error_model_save_422_captured_2021.json"), "", "processing-failure/model-save-error", "Hidden reason can't be blank", nil},
+		"destination exists":      {422, payload(t, "error_destination_exists_422_live_2022.json"), "", "processing-failure/destination-exists", "The destination exists.", nil},
+		"bad request":             {400, payload(t, "error_bad_request_400_live_2023.json"), "", "bad-request/datetime-parse", "provided_mtime must contain valid date and time", nil},
+		"catch-all":               {500, payload(t, "error_500_catchall.json"), "", "", "Internal server error, please contact support or the person who created your account.", []error{session.ErrOutcomeUnknown}},
+		"2016":                    {500, payload(t, "error_500_legacy_2016.json"), "", "", "xxxxxxxx", []error{session.ErrOutcomeUnknown}},
+		"empty array":             {422, payload(t, "legacy_2016_empty_array_422.json"), "", "", "", nil},
+		"mock":                    {400, payload(t, "mock_missing_param_400.json"), "", "", "username is missing", nil},
+		"HTML":                    {502, payload(t, "html_502.html"), "", "", "", []error{session.ErrOutcomeUnknown}},
+		"string":                  {400, `"no such thing"`, "", "", "no such thing", nil},
+		"text":                    {404, `404 Not Found`, "", "", "", nil},
+		"null":                    {400, `null`, "", "", "", nil},
+		"number":                  {400, `7`, "", "", "", nil},
+		"empty 405":               {405, ``, "", "", "", nil},
+		"http-code bool":          {403, `{"type":"not-authenticated/locked-out","http-code":true}`, "", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
+		"http-code object":        {403, `{"http-code":{"a":[1]},"type":"not-authenticated/locked-out"}`, "", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
+		"http-code lies":          {401, `{"http-code":200,"type":"not-authenticated/locked-out"}`, "", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
+		"data list":               {403, `{"data":[],"type":"not-authenticated/locked-out"}`, "", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
+		"errors of strings":       {403, `{"errors":["a","b"],"type":"not-authenticated/locked-out"}`, "", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
+		"errors not a list":       {403, `{"errors":"a","type":"not-authenticated/locked-out","error":["x"],"title":1,"instance":{}}`, "", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
+		"mismatch is no refusal":  {401, payload(t, "error_region_mismatch_401.json"), "", "not-authenticated/lockout-region-mismatch", "Your account must login using a different server, https://test.host.", nil},
+		"mismatch under 422":      {422, `{"type":"not-authenticated/lockout-region-mismatch"}`, "", "not-authenticated/lockout-region-mismatch", "", nil},
+		"too large, header type":  {403, `{"x":"` + strings.Repeat("x", 64<<10) + `"}`, "not-authenticated/locked-out", "not-authenticated/locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
+		"second factor, no list":  {401, `{"type":"401-two-factor-authentication-error","data":"x"}`, "", "401-two-factor-authentication-error", "", []error{session.ErrNotAuthenticated}},
+		"names alone, 2021":       {400, `{"type":"401-locked-out"}`, "", "401-locked-out", "", []error{session.ErrNotAuthenticated, session.ErrLockedOut}},
+		"names alone, code":       {400, `{"type":"bad-request/one-time-password-incorrect"}`, "", "bad-request/one-time-password-incorrect", "", []error{session.ErrNotAuthenticated, session.ErrOneTimePasswordIncorrect}},
+		"second factor under 400": {400, `{"errors":[{"type":"401-two-factor-authentication-error"}]}`, "", "401-two-factor-authentication-error", "", []error{session.ErrNotAuthenticated}},
+		"service unavailable":     {503, ``, "", "", "", []error{session.ErrOutcomeUnknown}},
+		"long type":               {403, `{"type":"` + strings.Repeat("a", 129) + `"}`, "", "", "", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -525,6 +528,7 @@ func TestDeleteIsDone(t *testing.T) {
 		"299":                     {299, "x"},
 		"invalid credentials":     {401, payload(t, "error_invalid_credentials_401_live_2024.json")},
 		"invalid session":         {401, `{"type":"not-authenticated/invalid-session"}`},
+		"ended under 500":         {500, `{"type":"not-authenticated/invalid-session"}`},
 		"authentication required": {403, `{"type":"not-authorized/authentication-required"}`},
 	} {
 		srv := answer(t, tc.status, tc.body)
@@ -585,6 +589,30 @@ func TestDeleteIsDoneByA204WithABody(t *testing.T) {
 	})
 	hc := session.WithHTTPClient(&http.Client{Transport: freshTransport(t)})
 	assert.NoError(t, session.Delete(t.Context(), &session.Session{ID: idCanary, BaseURL: origin}, hc))
+}
+
+func TestADeleteThatWasAnsweredIsNotUnsent(t *testing.T) {
+	t.Parallel()
+	var stop func() error
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	stop = l.Close
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		readRequest(conn)
+		stop()
+		io.WriteString(conn, "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+	}()
+	s := &session.Session{ID: idCanary, BaseURL: "http://" + l.Addr().String()}
+	err = session.Delete(t.Context(), s, session.WithHTTPClient(&http.Client{Transport: freshTransport(t)}))
+	assert.ErrorContains(t, err, "connection refused")
+	assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
+	assert.NotErrorIs(t, err, session.ErrNotSent)
+	assert.Equal(t, 503, apiError(t, err).StatusCode, "the answer that there was")
 }
 
 func TestHTTPMockAnswersForTheAPI(t *testing.T) {

@@ -1,0 +1,11 @@
+package session
+
+// Waiters returns how many callers wait for the login under way.
+func Waiters(src *Source) int {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	if src.flight == nil {
+		return 0
+	}
+	return src.flight.waiters
+}

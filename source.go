@@ -1,0 +1,369 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+	"weak"
+)
+
+// Source holds one user's session and logs in when there is none: at first,
+// shortly before the session times out, and after [Source.Invalidate]. It is
+// safe for concurrent use and must not be copied. No goroutine of it lives
+// while no login runs.
+//
+// A refusal, which matches [ErrNotAuthenticated] or [ErrInvalidParams], is kept
+// and answered from memory until [Source.Reset], so that many callers with an
+// old password cannot lock its user out. After any other failure callers get a
+// *[BackoffError] at once, for 1 s that double to 1 min.
+type Source struct {
+	// Login logs in, mostly by Client.Create. Required. It runs once at a time,
+	// under a context with the values of a caller's that is cancelled when no
+	// caller waits any more. A panic of it is raised again in every waiter.
+	Login func(ctx context.Context) (*Session, error)
+	// Logout logs out. Nil: Delete, by the client that made s.
+	Logout func(ctx context.Context, s *Session) error
+	// Early is how long before Session.TimeoutAt a new login is made, at most
+	// half of the session's lifetime. 0: 1 minute. Up to a tenth of it is left
+	// to chance, so that many Sources do not log in at a time. A TimeoutAt in
+	// the past or more than a year ahead counts as not reported.
+	Early time.Duration
+
+	held   atomic.Pointer[held]
+	origin atomic.Pointer[string] // of the newest session, nil before the first
+
+	mu       sync.Mutex
+	flight   *flight
+	expiry   *time.Timer // forgets held; nil when no TimeoutAt was reported
+	refusal  error
+	failures int       // since the last success
+	retryAt  time.Time // no login before, because of failure
+	failure  error
+	closed   bool
+	unended  []*Session // that Close has yet to log out
+}
+
+// held is a session and the header values that send it.
+type held struct {
+	session *Session
+	origin  string
+	id      []string
+	agent   []string // nil when not known
+}
+
+// flight is a login under way. Fields are guarded by Source.mu until the channel
+// that tells of them is closed.
+type flight struct {
+	cancel    context.CancelFunc
+	waiters   int
+	abandoned bool // the last waiter left, nobody may join
+	reset     bool // Reset came since: a failure is not kept
+
+	done     chan struct{} // the waiters' outcome is known
+	held     *held
+	err      error
+	panicked any
+
+	ended   chan struct{} // Login, and what followed, has returned
+	gone    error         // of the log-out, when the Source was closed meanwhile
+	crashed any           // likewise, of Login or Logout
+}
+
+// BackoffError says that a [Source] will not log in for a while.
+type BackoffError struct {
+	Wait time.Duration // from now on
+	Err  error         // the last failure
+}
+
+// Error tells the time and the failure.
+func (e *BackoffError) Error() string {
+	return fmt.Sprintf("session: no login for %v after: %v", e.Wait.Round(time.Millisecond), e.Err)
+}
+
+// Unwrap returns the last failure.
+func (e *BackoffError) Unwrap() error { return e.Err }
+
+// Session returns the session, after a login if there is none. All callers
+// share it: it is not to be modified. A caller leaves when its ctx ends, and the
+// login goes on for the others.
+func (src *Source) Session(ctx context.Context) (*Session, error) {
+	h, err := src.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return h.session, nil
+}
+
+func (src *Source) get(ctx context.Context) (*held, error) {
+	if h := src.held.Load(); h != nil {
+		return h, nil
+	}
+	return src.wait(ctx)
+}
+
+// wait waits for a login, and starts one if none is under way.
+func (src *Source) wait(ctx context.Context) (*held, error) {
+	if ctx == nil || src.Login == nil {
+		return nil, fmt.Errorf("session: %w: Source wants a context and Login", ErrInvalidParams)
+	}
+	f, h, err := src.join(ctx)
+	for f != nil && f.abandoned {
+		select {
+		case <-f.ended:
+			f, h, err = src.join(ctx)
+		case <-ctx.Done():
+			return nil, left(ctx)
+		}
+	}
+	if f == nil {
+		return h, err
+	}
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		src.mu.Lock()
+		if f.waiters--; f.waiters == 0 {
+			f.abandoned = true
+			f.cancel()
+		}
+		src.mu.Unlock()
+		return nil, left(ctx)
+	}
+	if f.panicked != nil {
+		panic(f.panicked)
+	}
+	return f.held, f.err
+}
+
+// left is the error of a caller whose context ended.
+func left(ctx context.Context) error {
+	return fmt.Errorf("session: wait for a login: %w", quiet(ctx, ctx.Err(), nil, true))
+}
+
+// join returns the flight to wait for, or without one what there is to return.
+// A flight that is abandoned is not joined.
+func (src *Source) join(ctx context.Context) (*flight, *held, error) {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	if src.closed {
+		return nil, nil, fmt.Errorf("session: %w", ErrSourceClosed)
+	}
+	if h := src.held.Load(); h != nil {
+		return nil, h, nil
+	}
+	if src.refusal != nil {
+		return nil, nil, src.refusal
+	}
+	if ctx.Err() != nil {
+		return nil, nil, left(ctx)
+	}
+	if src.flight == nil {
+		if wait := time.Until(src.retryAt); src.failure != nil && wait > 0 {
+			return nil, nil, &BackoffError{Wait: wait, Err: src.failure}
+		}
+		own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		src.flight = &flight{cancel: cancel, done: make(chan struct{}), ended: make(chan struct{})}
+		go src.fly(own, src.flight)
+	}
+	if !src.flight.abandoned {
+		src.flight.waiters++
+	}
+	return src.flight, nil, nil
+}
+
+// fly logs in and has everyone know.
+func (src *Source) fly(ctx context.Context, f *flight) {
+	defer close(f.ended)
+	defer f.cancel()
+	var s *Session
+	err := errors.New("session: Source.Login ended its goroutine")
+	defer func() {
+		if s = src.land(f, s, err, recover()); s != nil {
+			defer func() { f.crashed = recover() }()
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+			defer cancel()
+			f.gone = src.logOut(ctx, s)
+		}
+	}()
+	s, err = src.Login(ctx)
+	if err == nil {
+		if _, bad := s.address(); bad != nil {
+			err = fmt.Errorf("session: %w from Source.Login: %w", ErrInvalidParams, bad)
+		}
+	}
+	if err != nil {
+		s = nil
+	}
+}
+
+// land ends a flight and keeps its outcome. It returns the session when the
+// Source was closed meanwhile, to be logged out.
+func (src *Source) land(f *flight, s *Session, err error, panicked any) *Session {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	src.flight = nil
+	switch {
+	case src.closed: // and the waiters were told
+		f.crashed = panicked
+		return s
+	case panicked != nil:
+		f.panicked = panicked
+	case err == nil:
+		src.failures, src.failure, src.unended = 0, nil, nil // one that was replaced early ends by itself
+		f.held = src.hold(s)
+	case f.reset:
+	case errors.Is(err, ErrNotAuthenticated), errors.Is(err, ErrInvalidParams):
+		src.refusal = err
+	case f.abandoned && errors.Is(err, context.Canceled):
+	default:
+		src.failures++
+		wait := backoff(src.failures, time.Second, time.Minute)
+		var api *APIError
+		if errors.As(err, &api) {
+			wait = max(wait, api.RetryAfter)
+		}
+		src.retryAt, src.failure = time.Now().Add(wait), err
+	}
+	f.err = err
+	close(f.done)
+	return nil
+}
+
+// hold keeps s until shortly before it times out. The timer knows the Source
+// weakly, so that one that is dropped without Close is collected.
+func (src *Source) hold(s *Session) *held {
+	h := &held{session: s, id: []string{s.ID}}
+	h.origin, _ = s.address()
+	if s.UserAgent != "" {
+		h.agent = []string{s.UserAgent}
+	}
+	src.origin.Store(&h.origin)
+	src.held.Store(h)
+	lifetime := time.Until(s.TimeoutAt)
+	if s.TimeoutAt.IsZero() || lifetime <= 0 || lifetime > 365*24*time.Hour {
+		return h
+	}
+	early := src.Early
+	if early <= 0 {
+		early = time.Minute
+	}
+	early = min(early, lifetime/2)
+	early -= rand.N(early/10 + 1)
+	ref, which := weak.Make(src), weak.Make(h)
+	src.expiry = time.AfterFunc(lifetime-early, func() {
+		src, h := ref.Value(), which.Value()
+		if src == nil || h == nil {
+			return
+		}
+		src.mu.Lock()
+		defer src.mu.Unlock()
+		if src.held.CompareAndSwap(h, nil) {
+			src.unended = append(src.unended, h.session)
+		}
+	})
+	return h
+}
+
+// drop forgets the session that is held, and returns it.
+func (src *Source) drop() *Session {
+	h := src.held.Swap(nil)
+	if src.expiry != nil {
+		src.expiry.Stop()
+		src.expiry = nil
+	}
+	if h == nil {
+		return nil
+	}
+	return h.session
+}
+
+// Invalidate forgets the session if it has the ID of s: for a caller whom the
+// API told that s has ended. It does not log out.
+func (src *Source) Invalidate(s *Session) {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	if h := src.held.Load(); h != nil && s != nil && h.session.ID == s.ID {
+		src.drop()
+	}
+}
+
+// Reset forgets the session, a kept refusal and a back-off: for when there is a
+// new password. A login under way goes on, and its session is kept, but not its
+// failure. Reset does not log out.
+func (src *Source) Reset() {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	src.drop()
+	src.refusal, src.failure, src.failures = nil, nil, 0
+	if src.flight != nil {
+		src.flight.reset = true
+	}
+}
+
+// closeTimeout bounds a log-out that no context of a caller does.
+const closeTimeout = 5 * time.Second
+
+// Close logs out. Waiters and later callers get [ErrSourceClosed]. It waits for
+// a login under way and logs its session out, until ctx ends: then the login is
+// cancelled, and logged out if it succeeds nonetheless. With a ctx that has
+// already ended Close has 5 s. When the log-out fails, Close may be called
+// again.
+func (src *Source) Close(ctx context.Context) error {
+	if ctx == nil {
+		return fmt.Errorf("session: close: %w: context is nil", ErrInvalidParams)
+	}
+	if ctx.Err() != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+	}
+	src.mu.Lock()
+	f, unended := src.flight, src.unended
+	src.unended = nil
+	if s := src.drop(); s != nil {
+		unended = append(unended, s)
+	}
+	if f != nil && !src.closed {
+		f.err = fmt.Errorf("session: %w", ErrSourceClosed)
+		close(f.done)
+	}
+	src.closed = true
+	src.mu.Unlock()
+
+	var err error
+	for _, s := range unended {
+		err = errors.Join(err, src.logOut(ctx, s))
+	}
+	if f == nil {
+		return err
+	}
+	select {
+	case <-f.ended:
+	case <-ctx.Done():
+		f.cancel()
+		return errors.Join(err, left(ctx))
+	}
+	if f.crashed != nil {
+		panic(f.crashed)
+	}
+	return errors.Join(err, f.gone)
+}
+
+// logOut logs out, and keeps a session for the next Close that is not.
+func (src *Source) logOut(ctx context.Context, s *Session) error {
+	logout := src.Logout
+	if logout == nil {
+		logout = func(ctx context.Context, s *Session) error { return Delete(ctx, s) }
+	}
+	err := logout(ctx, s)
+	if err != nil {
+		src.mu.Lock()
+		src.unended = append(src.unended, s)
+		src.mu.Unlock()
+	}
+	return err
+}

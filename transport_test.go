@@ -1,0 +1,456 @@
+package session_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/filescom/session"
+	"github.com/filescom/session/sessiontest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const deadSession = `{"type":"not-authenticated/invalid-credentials","http-code":401}`
+
+// counter logs in to an origin with id1, id2, ….
+type counter struct {
+	origin string
+	logins atomic.Int32
+	fail   atomic.Bool
+}
+
+func (c *counter) source() *session.Source {
+	return &session.Source{Login: func(context.Context) (*session.Session, error) {
+		n := c.logins.Add(1)
+		if c.fail.Load() {
+			return nil, errBroken
+		}
+		return &session.Session{ID: fmt.Sprint("id", n), BaseURL: c.origin, UserAgent: "maker/1"}, nil
+	}}
+}
+
+// body counts its closes.
+type body struct {
+	io.Reader
+	closed atomic.Int32
+}
+
+func (b *body) Close() error { b.closed.Add(1); return nil }
+
+// closing reads and closes a request's body, as a RoundTripper must.
+func closing(f func(*http.Request) (int, string)) roundTripper {
+	return func(r *http.Request) (*http.Response, error) {
+		if r.Body != nil {
+			io.Copy(io.Discard, r.Body)
+			r.Body.Close()
+		}
+		status, text := f(r)
+		return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text)), Request: r}, nil
+	}
+}
+
+func roundTrip(t *testing.T, tr http.RoundTripper, method, target string, body io.Reader) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, target, body)
+	require.NoError(t, err)
+	resp, err := tr.RoundTrip(req)
+	require.NoError(t, err)
+	data, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	resp.Body.Close()
+	return resp, string(data)
+}
+
+// The contract of http.RoundTripper: the request is not modified, and its body
+// is always closed.
+func TestTransportKeepsTheRoundTripperContract(t *testing.T) {
+	t.Parallel()
+	broken := roundTripper(func(r *http.Request) (*http.Response, error) { r.Body.Close(); return nil, errBroken })
+	dead := closing(func(*http.Request) (int, string) { return 401, deadSession })
+	ok := closing(func(r *http.Request) (int, string) {
+		r.Header["X-Own"] = append(r.Header["X-Own"], "changed by the base")
+		r.Header.Set("X-More", "x")
+		return 200, ""
+	})
+	failing := &session.Source{Login: func(context.Context) (*session.Session, error) { return nil, errBroken }}
+	for name, tr := range map[string]*session.Transport{
+		"answered":     {Source: (&counter{}).source(), Base: ok},
+		"base fails":   {Source: (&counter{}).source(), Base: broken},
+		"dead session": {Source: (&counter{}).source(), Base: dead},
+		"login fails":  {Source: failing, Base: ok},
+		"no source":    {Base: ok},
+		"other origin": {Source: (&counter{origin: "https://other.example"}).source(), Base: ok},
+	} {
+		sent := &body{Reader: strings.NewReader("body")}
+		req, err := http.NewRequestWithContext(t.Context(), "POST", session.DefaultBaseURL+"/x", sent)
+		require.NoError(t, err)
+		req.Header["X-Own"] = append(make([]string, 0, 4), "a", "b")
+		header, before := req.Header.Clone(), *req
+		resp, err := tr.RoundTrip(req)
+		assert.Equal(t, err != nil, resp == nil, name)
+		assert.EqualValues(t, 1, sent.closed.Load(), name)
+		if tr.Source == nil || strings.HasPrefix(name, "other") {
+			continue // passed on untouched, so that the base is to blame
+		}
+		assert.Equal(t, header, req.Header, name)
+		assert.Empty(t, req.Header["X-Own"][:4][2], name)
+		assert.Equal(t, before.URL, req.URL, name)
+		assert.Equal(t, before.Body, req.Body, name)
+	}
+	_, err := (&session.Transport{}).RoundTrip(&http.Request{})
+	assert.ErrorIs(t, err, session.ErrInvalidParams)
+}
+
+func TestTransportSendsTheSessionAndItsUserAgent(t *testing.T) {
+	t.Parallel()
+	var got http.Header
+	tr := &session.Transport{Source: (&counter{}).source(), Base: closing(func(r *http.Request) (int, string) { got = r.Header; return 200, "" })}
+	roundTrip(t, tr, "GET", session.DefaultBaseURL+"/x", nil)
+	assert.Equal(t, http.Header{http.CanonicalHeaderKey(session.AuthHeader): {"id1"}, "User-Agent": {"maker/1"}}, got)
+
+	for _, own := range [][]string{{"own/2"}, {""}, nil} {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", session.DefaultBaseURL+"/x", nil)
+		require.NoError(t, err)
+		req.Header["User-Agent"] = own
+		req.Header.Set(session.AuthHeader, "old")
+		_, err = tr.RoundTrip(req)
+		require.NoError(t, err)
+		assert.Equal(t, own, got["User-Agent"])
+		assert.Equal(t, "id1", got.Get(session.AuthHeader))
+	}
+}
+
+func TestTransportIsOfOneOrigin(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		origin, target string
+		ours           bool
+	}{
+		{"", "https://app.files.com/x", true},
+		{"", "https://app.files.com:443/x", true},
+		{"", "https://APP.files.com/x", true},
+		{"https://App.Files.com:443", "https://app.files.com/x", true},
+		{"https://a.example:8443", "https://a.example:8443/x", true},
+		{"http://127.0.0.1:4041", "http://127.0.0.1:4041/x", true},
+		{"https://[2001:db8::1]", "https://[2001:db8::1]:443/x", true},
+		{"", "http://app.files.com/x", false},
+		{"", "http://app.files.com:443/x", false},
+		{"", "https://app.files.com:444/x", false},
+		{"", "https://mysite.files.com/x", false},
+		{"", "https://app.files.com.evil.example/x", false},
+		{"", "https://evil.example/app.files.com", false},
+		{"", "https://xapp.files.com/x", false},
+		{"", "https://app.file\u017f.com/x", false},
+		{"", "https://app.files.com./x", false},
+		{"http://127.0.0.1:4041", "http://127.0.0.1:4042/x", false},
+		{"http://127.0.0.1:4041", "https://127.0.0.1:4041/x", false},
+		{"http://127.0.0.1:4041", "http://localhost:4041/x", false},
+	} {
+		var got *http.Request
+		tr := &session.Transport{Source: (&counter{origin: tc.origin}).source(), Base: closing(func(r *http.Request) (int, string) { got = r; return 200, "" })}
+		for range 2 { // before the first session, and after
+			req, err := http.NewRequestWithContext(t.Context(), "GET", tc.target, nil)
+			require.NoError(t, err)
+			_, err = tr.RoundTrip(req)
+			require.NoError(t, err)
+			assert.Equal(t, tc.ours, got.Header.Get(session.AuthHeader) != "", "%s to %s", tc.origin, tc.target)
+			assert.Equal(t, !tc.ours, got == req, "passed on untouched")
+		}
+	}
+	tr := &session.Transport{Source: (&counter{origin: "https://app.files.com"}).source(), Base: closing(func(r *http.Request) (int, string) {
+		assert.Empty(t, r.Header)
+		return 200, ""
+	})}
+	tr.RoundTrip(&http.Request{URL: &url.URL{Scheme: "http", Host: "/app.files.com"}, Header: http.Header{}})
+}
+
+func TestTheSessionDoesNotFollowARedirectToAnotherHost(t *testing.T) {
+	t.Parallel()
+	foreign := answer(t, 200, "foreign")
+	home := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/away" {
+			http.Redirect(w, r, foreign.URL+"/here", http.StatusTemporaryRedirect)
+			return
+		}
+		http.Redirect(w, r, "/away", http.StatusTemporaryRedirect)
+	})
+	hc := &http.Client{Transport: &session.Transport{Source: (&counter{origin: home.URL}).source(), Base: freshTransport(t)}}
+	resp, err := hc.Post(home.URL+"/start", "text/plain", strings.NewReader("body"))
+	require.NoError(t, err)
+	resp.Body.Close()
+	for _, r := range home.seen() {
+		assert.Equal(t, "id1", r.header.Get(session.AuthHeader))
+	}
+	require.Len(t, foreign.seen(), 1)
+	assert.Equal(t, "body", foreign.seen()[0].body)
+	assert.Empty(t, foreign.seen()[0].header.Get(session.AuthHeader))
+	assert.NotContains(t, foreign.seen()[0].header.Get("User-Agent"), "maker")
+}
+
+func TestForeignRequestsWaitForNoLoginOnceTheOriginIsKnown(t *testing.T) {
+	t.Parallel()
+	c := &counter{}
+	src := c.source()
+	tr := &session.Transport{Source: src, Base: closing(func(*http.Request) (int, string) { return 200, "" })}
+	roundTrip(t, tr, "GET", "https://elsewhere.example", nil)
+	assert.EqualValues(t, 1, c.logins.Load(), "before the first session the origin is not known")
+	src.Reset()
+	roundTrip(t, tr, "GET", "https://elsewhere.example", nil)
+	assert.EqualValues(t, 1, c.logins.Load())
+	require.NoError(t, src.Close(t.Context()))
+	roundTrip(t, tr, "GET", "https://elsewhere.example", nil)
+	req, _ := http.NewRequestWithContext(t.Context(), "GET", session.DefaultBaseURL, nil)
+	_, err := tr.RoundTrip(req)
+	assert.ErrorIs(t, err, session.ErrSourceClosed)
+}
+
+// ended answers 401 to every session but the nth.
+func ended(n int, text string, bodies *[]string) roundTripper {
+	return func(r *http.Request) (*http.Response, error) {
+		data := []byte{}
+		if r.Body != nil {
+			data, _ = io.ReadAll(r.Body)
+			r.Body.Close()
+		}
+		if bodies != nil {
+			*bodies = append(*bodies, string(data))
+		}
+		resp := &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("fine")), Request: r}
+		if r.Header.Get(session.AuthHeader) != fmt.Sprint("id", n) {
+			resp.StatusCode, resp.Body = 401, io.NopCloser(strings.NewReader(text))
+		}
+		return resp, nil
+	}
+}
+
+func TestARequestIsRepeatedAfterTheSessionEnded(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {
+		c := &counter{}
+		var bodies []string
+		tr := &session.Transport{Source: c.source(), Base: ended(2, deadSession, &bodies)}
+		resp, text := roundTrip(t, tr, method, session.DefaultBaseURL, strings.NewReader("body"))
+		assert.Equal(t, 200, resp.StatusCode)
+		assert.Equal(t, "fine", text)
+		assert.Equal(t, []string{"body", "body"}, bodies)
+		assert.EqualValues(t, 2, c.logins.Load())
+	}
+	c := &counter{}
+	tr := &session.Transport{Source: c.source(), Base: ended(7, deadSession, nil)}
+	resp, text := roundTrip(t, tr, "GET", session.DefaultBaseURL, nil)
+	assert.Equal(t, 401, resp.StatusCode, "once")
+	assert.Equal(t, deadSession, text)
+	assert.EqualValues(t, 2, c.logins.Load())
+}
+
+func TestABodyThatCannotBeHadAgainIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	c := &counter{}
+	src := c.source()
+	tr := &session.Transport{Source: src, Base: ended(2, deadSession, nil)}
+	resp, text := roundTrip(t, tr, "POST", session.DefaultBaseURL, struct{ io.Reader }{strings.NewReader("body")})
+	assert.Equal(t, 401, resp.StatusCode)
+	assert.Equal(t, deadSession, text)
+	assert.EqualValues(t, 1, c.logins.Load())
+	resp, _ = roundTrip(t, tr, "POST", session.DefaultBaseURL, struct{ io.Reader }{strings.NewReader("body")})
+	assert.Equal(t, 200, resp.StatusCode, "but the next one has a new session")
+
+	src.Reset()
+	req, err := http.NewRequestWithContext(t.Context(), "POST", session.DefaultBaseURL, strings.NewReader("body"))
+	require.NoError(t, err)
+	req.GetBody = func() (io.ReadCloser, error) { return nil, errBroken }
+	resp, err = tr.RoundTrip(req)
+	require.NoError(t, err)
+	assert.Equal(t, 401, resp.StatusCode)
+}
+
+func TestOtherAnswersAreTheCallers(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		status int
+		text   string
+	}{
+		"bare 401":        {401, ""},
+		"HTML":            {401, "<html>"},
+		"other type":      {401, `{"type":"not-authenticated/locked-out"}`},
+		"region mismatch": {401, payload(t, "error_region_mismatch_401.json")},
+		"second factor":   {401, payload(t, "error_2fa_totp_401_constructed.json")},
+		"403":             {403, `{"type":"not-authorized/authentication-required"}`},
+		"500":             {500, deadSession},
+	} {
+		c := &counter{}
+		tr := &session.Transport{Source: c.source(), Base: closing(func(*http.Request) (int, string) { return tc.status, tc.text })}
+		resp, text := roundTrip(t, tr, "GET", session.DefaultBaseURL, nil)
+		assert.Equal(t, tc.status, resp.StatusCode, name)
+		assert.Equal(t, tc.text, text, name)
+		assert.EqualValues(t, 1, c.logins.Load(), name)
+	}
+}
+
+func TestTheCallerGetsThe401WhenTheLoginFails(t *testing.T) {
+	t.Parallel()
+	long := deadSession[:len(deadSession)-1] + `,"x":"` + strings.Repeat("x", 200<<10) + `"}`
+	for _, text := range []string{deadSession, long} {
+		c := &counter{}
+		closed := &body{Reader: strings.NewReader(text)}
+		tr := &session.Transport{Source: c.source(), Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+			c.fail.Store(true)
+			return &http.Response{StatusCode: 401, Header: http.Header{"X-Files-Error-Class": {"not-authenticated/invalid-credentials"}}, Body: closed, Request: r}, nil
+		})}
+		resp, got := roundTrip(t, tr, "GET", session.DefaultBaseURL, nil)
+		assert.Equal(t, 401, resp.StatusCode)
+		assert.Equal(t, len(text), len(got), "body and all")
+		assert.EqualValues(t, 1, closed.closed.Load())
+		assert.EqualValues(t, 2, c.logins.Load())
+	}
+}
+
+func TestTheCallerGetsThe401WhenTheNewSessionLivesElsewhere(t *testing.T) {
+	t.Parallel()
+	c := &counter{}
+	requests := 0
+	tr := &session.Transport{Source: c.source(), Base: closing(func(*http.Request) (int, string) {
+		c.origin = "https://mysite.files.com"
+		requests++
+		return 401, deadSession
+	})}
+	resp, text := roundTrip(t, tr, "GET", session.DefaultBaseURL, nil)
+	assert.Equal(t, 401, resp.StatusCode)
+	assert.Equal(t, deadSession, text)
+	assert.Equal(t, 1, requests)
+}
+
+func TestThrownAwayAnswersAreDrainedAndClosed(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{0, 100, 100 << 10, 10 << 20} {
+		text := strings.Repeat("x", size)
+		source := strings.NewReader(text)
+		thrown := &body{Reader: source}
+		first := true
+		tr := &session.Transport{Source: (&counter{}).source(), Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+			resp := &http.Response{StatusCode: 200, Header: http.Header{}, Body: http.NoBody, Request: r}
+			if first {
+				resp.StatusCode, resp.Body = 401, thrown
+				resp.Header.Set("X-Files-Error-Class", "not-authenticated/invalid-session")
+			}
+			first = false
+			return resp, nil
+		})}
+		resp, _ := roundTrip(t, tr, "GET", session.DefaultBaseURL, nil)
+		assert.Equal(t, 200, resp.StatusCode)
+		assert.EqualValues(t, 1, thrown.closed.Load())
+		read := size - source.Len()
+		assert.LessOrEqual(t, read, 128<<10, "bounded")
+		assert.GreaterOrEqual(t, read, min(size, 64<<10))
+	}
+}
+
+func TestA1000RequestsInFlightCostOneLogin(t *testing.T) {
+	t.Parallel()
+	c := &counter{}
+	var arrived sync.WaitGroup
+	arrived.Add(1000)
+	tr := &session.Transport{Source: c.source(), Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+		resp := &http.Response{StatusCode: 200, Header: http.Header{}, Body: http.NoBody, Request: r}
+		if r.Header.Get(session.AuthHeader) == "id1" {
+			arrived.Done()
+			arrived.Wait() // all are in flight when the session ends
+			resp.StatusCode, resp.Body = 401, io.NopCloser(strings.NewReader(deadSession))
+		}
+		return resp, nil
+	})}
+	var wg sync.WaitGroup
+	var failed atomic.Int32
+	for range 1000 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			req, _ := http.NewRequestWithContext(t.Context(), "GET", session.DefaultBaseURL, nil)
+			if resp, err := tr.RoundTrip(req); err != nil || resp.StatusCode != 200 {
+				failed.Add(1)
+			}
+		}()
+	}
+	wg.Wait()
+	assert.Zero(t, failed.Load())
+	assert.EqualValues(t, 2, c.logins.Load())
+}
+
+func TestRequestsSurviveEndingsOfTheSession(t *testing.T) {
+	t.Parallel()
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary})
+	defer srv.Close()
+	base := freshTransport(t)
+	base.MaxIdleConnsPerHost = 128
+	c := newClient(t, session.WithBaseURL(srv.URL), session.WithHTTPClient(&http.Client{Transport: base}))
+	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) { return c.Create(ctx, alice) }}
+	hc := &http.Client{Transport: &session.Transport{Source: src, Base: base}}
+	const requests, each, workers = 8_000, 1_000, 128
+	var n, endings, failed atomic.Int32
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for i := n.Add(1); i <= requests; i = n.Add(1) {
+				if i%each == 0 {
+					for _, id := range srv.Sessions() {
+						srv.Expire(id)
+						endings.Add(1)
+					}
+				}
+				resp, err := hc.Post(srv.URL+"/api/rest/v1/x", "text/plain", bytes.NewReader([]byte("body")))
+				if err != nil {
+					failed.Add(1)
+					continue
+				}
+				if resp.StatusCode != 200 {
+					failed.Add(1)
+				}
+				resp.Body.Close()
+			}
+		}()
+	}
+	wg.Wait()
+	assert.Zero(t, failed.Load())
+	logins := 0
+	for _, r := range srv.Requests() {
+		if r.Method == "POST" && r.Path == "/api/rest/v1/sessions" {
+			logins++
+		}
+	}
+	assert.LessOrEqual(t, logins, int(endings.Load())+1)
+	assert.NoError(t, src.Close(t.Context()))
+	assert.Empty(t, srv.Sessions())
+}
+
+func TestTransportAllocatesLittle(t *testing.T) {
+	answer := &http.Response{StatusCode: 200, Body: http.NoBody}
+	base := roundTripper(func(*http.Request) (*http.Response, error) { return answer, nil })
+	tr := &session.Transport{Source: (&counter{}).source(), Base: base}
+	req, err := http.NewRequestWithContext(t.Context(), "GET", session.DefaultBaseURL, nil)
+	require.NoError(t, err)
+	req.Header = http.Header{"Accept": {"a"}, "Content-Type": {"b"}, "X-More": {"c"}}
+	tr.RoundTrip(req)
+	assert.LessOrEqual(t, testing.AllocsPerRun(1000, func() { tr.RoundTrip(req) }), 3.0, "the request, and a map with its table")
+	assert.Equal(t, []string{"Accept", "Content-Type", "X-More"}, slices.Sorted(maps.Keys(req.Header)))
+}
+
+func TestTransportReportsTheErrorOfTheLogin(t *testing.T) {
+	t.Parallel()
+	refused := &session.APIError{StatusCode: 401, Type: "not-authenticated/invalid-username-or-password"}
+	hc := &http.Client{Transport: &session.Transport{Source: &session.Source{Login: func(context.Context) (*session.Session, error) { return nil, refused }}}}
+	_, err := hc.Get(session.DefaultBaseURL)
+	assert.True(t, errors.Is(err, session.ErrInvalidUsernameOrPassword))
+}
