@@ -31,22 +31,41 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer c.Delete(ctx, s)
+	if err := list(ctx, s); err != nil {
+		log.Print(err)
+	}
+	if err := c.Delete(context.WithoutCancel(ctx), s); err != nil { // even after ^C
+		log.Print(err)
+	}
+	// Output:
+	// listed the folder: 200
+}
 
-	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, s.BaseURL+"/api/rest/v1/folders/", nil)
+// list makes a call with a session of its own accord; see Transport for a client
+// that does so by itself.
+func list(ctx context.Context, s *session.Session) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.BaseURL+"/api/rest/v1/folders/", nil)
+	if err != nil {
+		return err
+	}
 	req.Header.Set(session.AuthHeader, s.ID)
 	req.Header.Set("User-Agent", s.UserAgent) // the session may be bound to it
-	resp, err := http.DefaultClient.Do(req)
+	hc := &http.Client{
+		Timeout: time.Minute,
+		CheckRedirect: func(*http.Request, []*http.Request) error { // net/http would take the session to any host
+			return http.ErrUseLastResponse
+		},
+	}
+	resp, err := hc.Do(req)
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	defer resp.Body.Close()
 	if err := session.CheckResponse(resp); err != nil {
-		log.Fatal(err)
+		return err
 	}
 	fmt.Println("listed the folder:", resp.StatusCode)
-	// Output:
-	// listed the folder: 200
+	return nil
 }
 
 func ExampleCreate() {
@@ -103,7 +122,7 @@ func ExampleTwoFactorError_Answer() {
 	}
 
 	type pending struct {
-		params    session.CreateParams
+		params    session.CreateParams // the password is wanted again, with a code of digits
 		challenge *session.TwoFactorError
 	}
 	var held sync.Map // by a random cookie, and for minutes only, in a real server
@@ -116,10 +135,12 @@ func ExampleTwoFactorError_Answer() {
 		case errors.As(err, &challenge):
 			held.Store("cookie", pending{params, challenge})
 			fmt.Fprintln(w, "Your code, please.")
-		case err != nil:
+		case errors.Is(err, session.ErrNotAuthenticated):
 			http.Error(w, "Wrong user name or password.", http.StatusForbidden)
+		case err != nil:
+			http.Error(w, "Files.com cannot be reached.", http.StatusBadGateway)
 		default:
-			defer c.Delete(r.Context(), s)
+			defer c.Delete(context.WithoutCancel(r.Context()), s) // or keep it for later requests
 			fmt.Fprintln(w, "Welcome.")
 		}
 	})
@@ -135,7 +156,7 @@ func ExampleTwoFactorError_Answer() {
 			http.Error(w, "Wrong code.", http.StatusForbidden)
 			return
 		}
-		defer c.Delete(r.Context(), s)
+		defer c.Delete(context.WithoutCancel(r.Context()), s)
 		fmt.Fprintln(w, "Welcome.")
 	})
 
@@ -182,4 +203,70 @@ func ExampleAPIError() {
 	// Output:
 	// the user name or the password is wrong
 	// 401 not-authenticated/invalid-username-or-password
+}
+
+// A Source logs in when there is no session, and shares the session that there
+// is.
+func ExampleSource() {
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
+	defer srv.Close()
+	ctx := context.Background()
+	c, err := session.NewClient(session.WithBaseURL(srv.URL))
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) {
+		fmt.Println("logging in")
+		return c.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"})
+	}}
+	for range 3 {
+		if _, err := src.Session(ctx); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if err := src.Close(ctx); err != nil { // logs out
+		log.Fatal(err)
+	}
+	_, err = src.Session(ctx)
+	fmt.Println(errors.Is(err, session.ErrSourceClosed), len(srv.Sessions()))
+	// Output:
+	// logging in
+	// true 0
+}
+
+// A Transport sends the session with each request to the site, and to no other
+// host, and logs in again when the session has ended.
+func ExampleTransport() {
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
+	defer srv.Close()
+	ctx := context.Background()
+	c, err := session.NewClient(session.WithBaseURL(srv.URL))
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) {
+		fmt.Println("logging in")
+		return c.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"})
+	}}
+	defer src.Close(context.WithoutCancel(ctx)) // logs out
+	hc := &http.Client{Transport: &session.Transport{Source: src}, Timeout: time.Minute}
+	for range 3 {
+		resp, err := hc.Get(srv.URL + "/api/rest/v1/folders/")
+		if err != nil {
+			log.Print(err)
+			return
+		}
+		resp.Body.Close()
+		fmt.Println(resp.Status)
+		srv.Expire(srv.Sessions()[0]) // as a timeout would
+	}
+	// Output:
+	// logging in
+	// 200 OK
+	// logging in
+	// 200 OK
+	// logging in
+	// 200 OK
 }

@@ -240,7 +240,7 @@ func relocate(base, named string) string {
 	baseURL, _ := url.Parse(base)
 	origin := ""
 	if baseURL != nil && isLoopback(baseURL.Hostname()) && isLoopbackPort(host) && (!found || scheme == baseURL.Scheme) {
-		origin = baseURL.Scheme + "://" + host
+		origin, _ = parseBaseURL(baseURL.Scheme + "://" + host)
 	} else if host = strings.TrimSuffix(host, ":443"); isHostName(host) && (!found || scheme == "https") {
 		origin = "https://" + host
 	}

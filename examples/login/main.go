@@ -27,15 +27,18 @@ import (
 )
 
 func main() {
-	site := flag.String("site", os.Getenv("FILES_SITE"), "subdomain of the site, as in mysite.files.com (FILES_SITE)")
-	url := flag.String("url", os.Getenv("FILES_URL"), "origin of the site, if it has a domain of its own (FILES_URL)")
-	user := flag.String("user", os.Getenv("FILES_USERNAME"), "user name (FILES_USERNAME); the password is asked for, or FILES_PASSWORD")
+	site := flag.String("site", "", "subdomain of the site, as in mysite.files.com (default FILES_SITE)")
+	url := flag.String("url", "", "origin of the site, if it has a domain of its own (default FILES_URL)")
+	user := flag.String("user", os.Getenv("FILES_USERNAME"), "user name (default FILES_USERNAME); the password is asked for, or FILES_PASSWORD")
 	flag.Parse()
+	if *site == "" && *url == "" {
+		*site, *url = os.Getenv("FILES_SITE"), os.Getenv("FILES_URL")
+	}
 
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	var err error
-	if *site == "" && *url == "" && *user == "" {
+	if *site == "" && *url == "" && *user == "" && flag.NArg() == 0 {
 		err = demo(ctx)
 	} else {
 		err = atSite(ctx, *site, *url, *user)
@@ -61,15 +64,17 @@ func demo(ctx context.Context) error {
 
 // atSite logs in and out at a site, and asks for what is not given.
 func atSite(ctx context.Context, site, url, user string) error {
-	if user == "" {
-		return errors.New("who logs in? Give -user or FILES_USERNAME.")
+	switch {
+	case flag.NArg() > 0:
+		return fmt.Errorf("what is %q? Only flags are known: see -help", flag.Arg(0))
+	case user == "":
+		return errors.New("who logs in? Give -user or FILES_USERNAME")
+	case (site == "") == (url == ""):
+		return errors.New("where to? Give -site or -url, one of them")
 	}
-	var opts []session.Option
+	opts := []session.Option{session.WithBaseURL(url)}
 	if site != "" {
-		opts = append(opts, session.WithSubdomain(site))
-	}
-	if url != "" {
-		opts = append(opts, session.WithBaseURL(url))
+		opts[0] = session.WithSubdomain(site)
 	}
 	if _, err := session.NewClient(opts...); err != nil {
 		return err // before anyone types a password
@@ -94,7 +99,7 @@ func run(ctx context.Context, params session.CreateParams, opts ...session.Optio
 	if err != nil {
 		return err
 	}
-	fmt.Printf("Logged in at %s as %s, session %s…", s.BaseURL, params.Username, s.ID[:min(4, len(s.ID)/4)])
+	fmt.Printf("Logged in at %s as %s", s.BaseURL, params.Username)
 	if !s.TimeoutAt.IsZero() {
 		fmt.Printf(", until %s", s.TimeoutAt.Local().Format(time.DateTime))
 	}
@@ -117,7 +122,7 @@ func run(ctx context.Context, params session.CreateParams, opts ...session.Optio
 	if err != nil {
 		return err
 	}
-	fmt.Println("Listed the root folder:", status+".")
+	fmt.Println("Asked for the root folder:", status+".")
 	return nil
 }
 

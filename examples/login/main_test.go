@@ -58,6 +58,8 @@ func TestPipedInputLogsIn(t *testing.T) {
 	}
 	_, stderr, ok := login(t, []string{"FILES_URL=" + srv.URL, "FILES_USERNAME=alice", "FILES_PASSWORD= pass word "}, "123456\n")
 	assert.True(t, ok, stderr)
+	_, stderr, ok = login(t, []string{"FILES_SITE=elsewhere", "FILES_PASSWORD= pass word "}, "123456\n", "-url", srv.URL, "-user", "alice")
+	assert.True(t, ok, "a flag goes before the environment: %s", stderr)
 	assert.Empty(t, srv.Sessions())
 }
 
@@ -79,6 +81,9 @@ func TestFailuresAreASentence(t *testing.T) {
 		{"cannot be reached", "secret\n", []string{"-url", gone.URL, "-user", "alice"}},
 		{"there is no host no-such-site.invalid", "secret\n", []string{"-url", "https://no-such-site.invalid", "-user", "alice"}},
 		{"one DNS label", "secret\n", []string{"-site", "a.b", "-user", "alice"}},
+		{"where to?", "secret\n", []string{"-user", "alice"}},
+		{"where to?", "secret\n", []string{"-user", "alice", "-site", "a", "-url", srv.URL}},
+		{"what is \"extra\"?", "", []string{"extra"}},
 		{"who logs in?", "secret\n", []string{"-site", "mysite"}},
 	} {
 		stdout, stderr, ok := login(t, nil, tc.stdin, tc.args...)

@@ -4,6 +4,7 @@
 package interop
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"testing"
@@ -21,8 +22,8 @@ func config(srv *sessiontest.Server, sessionID string) files.Config {
 	return files.Config{EndpointOverride: srv.URL, SessionId: sessionID}.Init()
 }
 
-func list(srv *sessiontest.Server, sessionID string) error {
-	it, err := (&folder.Client{Config: config(srv, sessionID)}).ListFor(files.FolderListForParams{})
+func list(config files.Config) error {
+	it, err := (&folder.Client{Config: config}).ListFor(files.FolderListForParams{})
 	if err != nil {
 		return err
 	}
@@ -60,13 +61,35 @@ func TestTheOfficialSDKListsAFolderWithOurSession(t *testing.T) {
 	s, err := session.Create(t.Context(), session.CreateParams{Username: "alice", Password: "secret"}, session.WithBaseURL(srv.URL))
 	require.NoError(t, err)
 
-	require.NoError(t, list(srv, s.ID))
+	require.NoError(t, list(config(srv, s.ID)))
 	last := srv.Requests()[1]
 	assert.Equal(t, "alice", last.User)
 	assert.Equal(t, http.StatusOK, last.Status)
 
 	srv.Expire(s.ID)
 	var refused files.ResponseError
-	require.True(t, errors.As(list(srv, s.ID), &refused))
+	require.True(t, errors.As(list(config(srv, s.ID)), &refused))
 	assert.Equal(t, "not-authenticated/invalid-credentials", refused.Type)
+}
+
+func TestTheOfficialSDKStaysLoggedInThroughOurTransport(t *testing.T) {
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
+	defer srv.Close()
+	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) {
+		return session.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"}, session.WithBaseURL(srv.URL))
+	}}
+	through := files.Config{EndpointOverride: srv.URL}.Init().SetCustomClient(&http.Client{Transport: &session.Transport{Source: src}})
+	for range 20 {
+		require.NoError(t, list(through))
+		srv.Expire(srv.Sessions()[0])
+	}
+	logins := 0
+	for _, r := range srv.Requests() {
+		if r.Method == http.MethodPost {
+			logins++
+		}
+	}
+	assert.Equal(t, 20, logins)
+	require.NoError(t, src.Close(t.Context()))
+	assert.Empty(t, srv.Sessions())
 }
