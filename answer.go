@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,12 +34,27 @@ const maxAnswer = 64 << 10
 
 var errTooLarge = errors.New("the answer is larger than 64 KiB")
 
-func readLimited(r io.Reader) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(r, maxAnswer+1))
-	if len(data) > maxAnswer {
-		return data[:maxAnswer], errTooLarge
+// readLimited reads r, which is expected to hold size bytes, if that is not
+// negative, up to the limit.
+func readLimited(r io.Reader, size int64) ([]byte, error) {
+	if size < 0 {
+		size = 511
 	}
-	return data, err
+	data := make([]byte, 0, min(size, maxAnswer)+1) // one byte more, to see the end
+	for {
+		n, err := r.Read(data[len(data):cap(data)])
+		data = data[:len(data)+n]
+		switch {
+		case len(data) > maxAnswer:
+			return data[:maxAnswer], errTooLarge
+		case err == io.EOF:
+			return data, nil
+		case err != nil:
+			return data, err
+		case len(data) == cap(data):
+			data = slices.Grow(data, min(cap(data), maxAnswer+1-cap(data)))
+		}
+	}
 }
 
 // decompress decodes a gzip, whatever its label: a request wants none, so that
@@ -52,7 +68,7 @@ func decompress(data []byte, err error) ([]byte, error) {
 	if zerr != nil {
 		return nil, errors.Join(err, zerr)
 	}
-	plain, zerr := readLimited(zr)
+	plain, zerr := readLimited(zr, -1)
 	return plain, errors.Join(err, zerr)
 }
 
@@ -60,13 +76,8 @@ func decompress(data []byte, err error) ([]byte, error) {
 // other requests on the connection, whatever the context: so neither is waited
 // for once that has ended.
 func readBody(ctx context.Context, resp *http.Response) ([]byte, error) {
-	read := func() ([]byte, error) {
-		defer resp.Body.Close()
-		data, err := readLimited(resp.Body)
-		return decompress(data, err)
-	}
 	if resp.ProtoMajor < 2 {
-		return read()
+		return readAndClose(resp)
 	}
 	type result struct {
 		data []byte
@@ -74,7 +85,7 @@ func readBody(ctx context.Context, resp *http.Response) ([]byte, error) {
 	}
 	done := make(chan result, 1)
 	go func() {
-		data, err := read()
+		data, err := readAndClose(resp)
 		done <- result{data, err}
 	}()
 	select {
@@ -83,6 +94,12 @@ func readBody(ctx context.Context, resp *http.Response) ([]byte, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+func readAndClose(resp *http.Response) ([]byte, error) {
+	defer resp.Body.Close()
+	data, err := readLimited(resp.Body, resp.ContentLength)
+	return decompress(data, err)
 }
 
 // invalid returns the error of a success that proves no session.
@@ -95,7 +112,7 @@ func (a *answer) invalid(r *request, why error) error {
 	return &APIError{
 		StatusCode: a.status,
 		Instance:   hide.clean(a.header.Get("X-Request-Id")),
-		op:         r.op,
+		op:         r.doing(),
 		err:        fmt.Errorf("%w (%s): %w", ErrInvalidResponse, hide.clean(media), why),
 	}
 }
@@ -146,7 +163,7 @@ func (a *answer) error(r *request) error {
 		Instance:   hide.clean(top.instance),
 		RetryAfter: retryAfter(a.header, time.Now()),
 		Data:       top.data,
-		op:         r.op,
+		op:         r.doing(),
 		err:        a.err,
 	}
 	denied := a.status == http.StatusUnauthorized || a.status == http.StatusForbidden

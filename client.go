@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -26,7 +27,10 @@ const path = "/api/rest/v1/sessions"
 // the client of no options.
 type Client struct {
 	config
-	rest *resty.Client
+	rest     *resty.Client
+	endpoint string      // of base
+	header   http.Header // of every login
+	late     error       // the cause of an exchange that ends by timeout
 }
 
 var defaultClient = sync.OnceValue(func() *Client {
@@ -71,12 +75,29 @@ func (c *Client) connect() {
 	c.rest = resty.NewWithClient(&hc).
 		SetDoNotParseResponse(true).
 		SetPreRequestHook(func(_ *resty.Client, r *http.Request) error {
-			if r.ContentLength == 0 {
-				r.Body = http.NoBody // resty's empty one has net/http look for bytes in it
+			if r.Body == http.NoBody {
+				delete(r.Header, "Content-Type") // see Delete
 			}
 			return nil
 		})
+	c.endpoint, c.late = c.base+path, timeoutError(c.timeout)
+	c.header = http.Header{
+		"Accept":          acceptJSON,
+		"Accept-Encoding": acceptIdentity,
+		"Content-Type":    contentForm,
+		"User-Agent":      {c.userAgent},
+	}
+	if c.language != "" {
+		c.header["Accept-Language"] = []string{c.language}
+	}
 }
+
+// Header values of every request, which resty clones.
+var (
+	acceptJSON     = []string{"application/json"}
+	acceptIdentity = []string{"identity"} // see decompress
+	contentForm    = []string{"application/x-www-form-urlencoded"}
+)
 
 // noRedirect takes the Location off a redirect: net/http parses it before it
 // asks CheckRedirect, and quotes a bad one in its error.
@@ -145,20 +166,11 @@ func (c *Client) post(ctx context.Context, base string, params CreateParams, hid
 	if err := params.validate(); err != nil {
 		return nil, err
 	}
-	header := http.Header{
-		"Accept":          {"application/json"},
-		"Accept-Encoding": {"identity"},
-		"Content-Type":    {"application/x-www-form-urlencoded"},
-		"User-Agent":      {c.userAgent},
-	}
-	if c.language != "" {
-		header["Accept-Language"] = []string{c.language}
-	}
 	r := &request{
-		op:      "log in at " + host(base),
+		op:      "log in at ",
 		method:  http.MethodPost,
 		base:    base,
-		header:  header,
+		header:  c.header,
 		body:    params.encode(),
 		secrets: hide,
 		follow:  follow,
@@ -194,32 +206,19 @@ func (c *Client) Delete(ctx context.Context, s *Session) error {
 	if ctx == nil {
 		return fmt.Errorf("session: log out: %w: context is nil", ErrInvalidParams)
 	}
-	base, err := s.address()
+	base, err := s.address(c.base)
 	if err != nil {
 		return fmt.Errorf("session: log out: %w: %w", ErrInvalidParams, err)
 	}
-	if s.BaseURL == "" {
-		base = c.base
+	header := make(http.Header, 6)
+	maps.Copy(header, c.header)
+	// without a Content-Type resty would look for one, and the hook of connect
+	// takes this one off
+	header[authHeader] = []string{s.ID}
+	if s.UserAgent != "" && s.UserAgent != c.userAgent {
+		header["User-Agent"] = []string{s.UserAgent}
 	}
-	userAgent := s.UserAgent
-	if userAgent == "" {
-		userAgent = c.userAgent
-	}
-	r := &request{
-		op:     "log out at " + host(base),
-		method: http.MethodDelete,
-		base:   base,
-		header: http.Header{
-			"Accept":          {"application/json"},
-			"Accept-Encoding": {"identity"},
-			"User-Agent":      {userAgent},
-			authHeader:        {s.ID},
-		},
-		secrets: secrets{s.ID},
-	}
-	if c.language != "" {
-		r.header["Accept-Language"] = []string{c.language}
-	}
+	r := &request{op: "log out at ", method: http.MethodDelete, base: base, header: header, secrets: secrets{s.ID}}
 	return c.do(ctx, r, func(a *answer) error {
 		if a.status/100 == 2 {
 			return nil
@@ -236,7 +235,7 @@ var authHeader = http.CanonicalHeaderKey(AuthHeader)
 
 // request is what do sends. A DELETE may be sent again.
 type request struct {
-	op      string // for errors
+	op      string // for errors: what is done at base
 	method  string
 	base    string
 	header  http.Header
@@ -244,6 +243,9 @@ type request struct {
 	secrets secrets
 	follow  func(origin string) bool // nil: a region mismatch is not followed
 }
+
+// doing says what r does, for errors.
+func (r *request) doing() string { return r.op + host(r.base) }
 
 // do sends r, reads the answer and has check judge it; then again, where that
 // is allowed and of use.
@@ -280,7 +282,7 @@ func (c *Client) do(ctx context.Context, r *request, check func(*answer) error) 
 			}
 			cause := quiet(ctx, ctx.Err(), r.secrets, true)
 			cause.safe = append(cause.safe, err)
-			return &failure{op: r.op, outcome: outcome, cause: cause}
+			return &failure{op: r.doing(), outcome: outcome, cause: cause}
 		}
 	}
 }
@@ -292,26 +294,42 @@ func backoff(n int, first, most time.Duration) time.Duration {
 	return wait - rand.N(wait/2)
 }
 
+// progress is what net/http tells of the connection of a request. A RoundTripper
+// that tells nothing may have sent it.
+type progress struct {
+	trace      httptrace.ClientTrace
+	asked, got atomic.Bool
+}
+
+// noBytes is a body that net/http knows to be empty.
+var noBytes = bytes.NewReader(nil)
+
+func (p *progress) getConn(string)                { p.asked.Store(true) }
+func (p *progress) gotConn(httptrace.GotConnInfo) { p.got.Store(true) }
+
 // attempt makes one exchange.
 func (c *Client) attempt(ctx context.Context, r *request) (*answer, error) {
 	if ctx.Err() != nil {
-		return nil, &failure{op: r.op, outcome: ErrNotSent, cause: quiet(ctx, ctx.Err(), r.secrets, true)}
+		return nil, &failure{op: r.doing(), outcome: ErrNotSent, cause: quiet(ctx, ctx.Err(), r.secrets, true)}
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, timeoutError(c.timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, c.late)
 	defer cancel()
-	var asked, got atomic.Bool
-	req := c.rest.R().SetContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GetConn: func(string) { asked.Store(true) },
-		GotConn: func(httptrace.GotConnInfo) { got.Store(true) },
-	}))
+	sent := new(progress)
+	sent.trace.GetConn, sent.trace.GotConn = sent.getConn, sent.gotConn
+	req := c.rest.R().SetContext(httptrace.WithClientTrace(ctx, &sent.trace))
 	req.Header = r.header
+	req.Body = noBytes
 	if r.body != nil {
 		req.Body = bytes.NewReader(r.body)
 	}
-	resp, err := req.Execute(r.method, r.base+path)
+	endpoint := c.endpoint
+	if r.base != c.base {
+		endpoint = r.base + path
+	}
+	resp, err := req.Execute(r.method, endpoint)
 	if err != nil {
-		failed := &failure{op: r.op, outcome: ErrOutcomeUnknown}
-		if asked.Load() && !got.Load() {
+		failed := &failure{op: r.doing(), outcome: ErrOutcomeUnknown}
+		if sent.asked.Load() && !sent.got.Load() {
 			failed.outcome = ErrNotSent
 		}
 		var cert *tls.CertificateVerificationError

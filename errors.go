@@ -245,7 +245,7 @@ func CheckResponse(resp *http.Response) error {
 		ctx = resp.Request.Context()
 		if resp.Request.URL != nil {
 			r.base = resp.Request.URL.Scheme + "://" + resp.Request.URL.Host
-			r.op = cmp.Or(resp.Request.Method, http.MethodGet) + " " + resp.Request.URL.Host
+			r.op = cmp.Or(resp.Request.Method, http.MethodGet) + " "
 		}
 		reauthentication := resp.Request.Header.Get("X-Files-Reauthentication")
 		r.secrets = secrets{resp.Request.Header.Get(AuthHeader), resp.Request.Header.Get("X-FilesAPI-Key"),

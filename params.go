@@ -33,7 +33,7 @@ type OTPFunc func(ctx context.Context, challenge *TwoFactorError) (code string, 
 
 // encode returns the form body.
 func (p CreateParams) encode() []byte {
-	var b []byte
+	b := make([]byte, 0, 64+len(p.Username)+len(p.Password)+len(p.OTP)+len(p.PartialSessionID))
 	add := func(name, value string) {
 		if value == "" {
 			return

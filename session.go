@@ -123,8 +123,9 @@ func (s Session) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// address checks that s can be sent, and returns the origin to send it to.
-func (s *Session) address() (origin string, err error) {
+// address checks that s can be sent, and returns the origin to send it to. known
+// is an origin that needs no check.
+func (s *Session) address(known string) (origin string, err error) {
 	switch {
 	case s == nil:
 		return "", errors.New("the session is nil")
@@ -134,8 +135,8 @@ func (s *Session) address() (origin string, err error) {
 		return "", errors.New("the session's id is not 1 to 512 bytes of visible ASCII")
 	case s.UserAgent != "" && !validUserAgent(s.UserAgent):
 		return "", errors.New("the session's user agent is not 1 to 256 bytes of printable ASCII")
-	case s.BaseURL == "":
-		return DefaultBaseURL, nil
+	case s.BaseURL == "", s.BaseURL == known:
+		return known, nil
 	}
 	if origin, err = parseBaseURL(s.BaseURL); err != nil {
 		return "", fmt.Errorf("the session's base URL %w", err)

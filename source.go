@@ -191,7 +191,7 @@ func (src *Source) fly(ctx context.Context, f *flight) {
 	}()
 	s, err = src.Login(ctx)
 	if err == nil {
-		if _, bad := s.address(); bad != nil {
+		if _, bad := s.address(DefaultBaseURL); bad != nil {
 			err = fmt.Errorf("session: %w from Source.Login: %w", ErrInvalidParams, bad)
 		}
 	}
@@ -237,7 +237,7 @@ func (src *Source) land(f *flight, s *Session, err error, panicked any) *Session
 // weakly, so that one that is dropped without Close is collected.
 func (src *Source) hold(s *Session) *held {
 	h := &held{session: s, id: []string{s.ID}}
-	h.origin, _ = s.address()
+	h.origin, _ = s.address(DefaultBaseURL)
 	if s.UserAgent != "" {
 		h.agent = []string{s.UserAgent}
 	}
