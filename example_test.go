@@ -250,7 +250,7 @@ func ExampleTransport() {
 		fmt.Println("logging in")
 		return c.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"})
 	}}
-	defer src.Close(context.WithoutCancel(ctx)) // logs out
+	defer src.Close(ctx) // logs out
 	hc := &http.Client{Transport: &session.Transport{Source: src}, Timeout: time.Minute}
 	for range 3 {
 		resp, err := hc.Get(srv.URL + "/api/rest/v1/folders/")

@@ -26,8 +26,8 @@ import (
 const DefaultBaseURL = "https://app.files.com"
 
 // AuthHeader is the request header that carries [Session.ID] on every call
-// after the login. An http.Client sends it on to any host that a redirect names;
-// one over a [Transport] does not.
+// after the login. An http.Client takes it to any host that a redirect names; a
+// [Transport], which sets it by itself, does not.
 const AuthHeader = "X-FilesAPI-Auth"
 
 // Session is a user's login, as [Create] returns it. A field that the server

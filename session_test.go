@@ -454,6 +454,13 @@ func TestServerTextsAreCleaned(t *testing.T) {
 	}
 }
 
+func TestASecretWithControlCharactersIsRedacted(t *testing.T) {
+	t.Parallel()
+	srv := answer(t, 422, `{"error":"hun\u0007ter2"}`)
+	_, err := client(t, srv).Create(t.Context(), session.CreateParams{Username: "alice", Password: "hun\ater2"})
+	assert.Equal(t, "[redacted]", apiError(t, err).Message)
+}
+
 func TestAPasswordThatIsAWordOfTheAPIDoesNotHideTheType(t *testing.T) {
 	t.Parallel()
 	for _, password := range []string{"password", "not-authenticated", "e"} {

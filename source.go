@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,11 +20,13 @@ import (
 // A refusal, which matches [ErrNotAuthenticated] or [ErrInvalidParams], is kept
 // and answered from memory until [Source.Reset], so that many callers with an
 // old password cannot lock its user out. After any other failure callers get a
-// *[BackoffError] at once, for 1 s that double to 1 min.
+// *[BackoffError] at once, for 1 s that double to 1 min, of which chance takes up
+// to a half, and for no less than APIError.RetryAfter.
 type Source struct {
 	// Login logs in, mostly by Client.Create. Required. It runs once at a time,
-	// under a context with the values of a caller's that is cancelled when no
-	// caller waits any more. A panic of it is raised again in every waiter.
+	// under a context with the values of a caller's that is cancelled when the
+	// last caller has left, and when the context of Close ends. A panic of it is
+	// raised again in every waiter.
 	Login func(ctx context.Context) (*Session, error)
 	// Logout logs out. Nil: Delete, by the client that made s.
 	Logout func(ctx context.Context, s *Session) error
@@ -38,7 +41,7 @@ type Source struct {
 
 	mu       sync.Mutex
 	flight   *flight
-	expiry   *time.Timer // forgets held; nil when no TimeoutAt was reported
+	expiry   *time.Timer // forgets held shortly before TimeoutAt; may be nil
 	refusal  error
 	failures int       // since the last success
 	retryAt  time.Time // no login before, because of failure
@@ -113,7 +116,7 @@ func (src *Source) wait(ctx context.Context) (*held, error) {
 	f, h, err := src.join(ctx)
 	for f != nil && f.abandoned {
 		select {
-		case <-f.ended:
+		case <-f.done:
 			f, h, err = src.join(ctx)
 		case <-ctx.Done():
 			return nil, left(ctx)
@@ -184,6 +187,7 @@ func (src *Source) fly(ctx context.Context, f *flight) {
 	defer func() {
 		if s = src.land(f, s, err, recover()); s != nil {
 			defer func() { f.crashed = recover() }()
+			f.gone = errors.New("session: Source.Logout ended its goroutine")
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 			defer cancel()
 			f.gone = src.logOut(ctx, s)
@@ -209,6 +213,9 @@ func (src *Source) land(f *flight, s *Session, err error, panicked any) *Session
 	switch {
 	case src.closed: // and the waiters were told
 		f.crashed = panicked
+		if s != nil {
+			src.unended = append(src.unended, s)
+		}
 		return s
 	case panicked != nil:
 		f.panicked = panicked
@@ -291,13 +298,14 @@ func (src *Source) Invalidate(s *Session) {
 	}
 }
 
-// Reset forgets the session, a kept refusal and a back-off: for when there is a
-// new password. A login under way goes on, and its session is kept, but not its
-// failure. Reset does not log out.
+// Reset forgets the session and its origin, a kept refusal and a back-off: for
+// when there is a new password. A login under way goes on, and its session is
+// kept, but not its failure. Reset does not log out.
 func (src *Source) Reset() {
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	src.drop()
+	src.origin.Store(nil)
 	src.refusal, src.failure, src.failures = nil, nil, 0
 	if src.flight != nil {
 		src.flight.reset = true
@@ -322,11 +330,10 @@ func (src *Source) Close(ctx context.Context) error {
 		defer cancel()
 	}
 	src.mu.Lock()
-	f, unended := src.flight, src.unended
-	src.unended = nil
 	if s := src.drop(); s != nil {
-		unended = append(unended, s)
+		src.unended = append(src.unended, s)
 	}
+	f, unended := src.flight, slices.Clone(src.unended)
 	if f != nil && !src.closed {
 		f.err = fmt.Errorf("session: %w", ErrSourceClosed)
 		close(f.done)
@@ -353,17 +360,22 @@ func (src *Source) Close(ctx context.Context) error {
 	return errors.Join(err, f.gone)
 }
 
-// logOut logs out, and keeps a session for the next Close that is not.
+// logOut logs out a session of src.unended, which it leaves when that is done.
 func (src *Source) logOut(ctx context.Context, s *Session) error {
 	logout := src.Logout
 	if logout == nil {
 		logout = func(ctx context.Context, s *Session) error { return Delete(ctx, s) }
 	}
 	err := logout(ctx, s)
-	if err != nil {
+	if err == nil {
 		src.mu.Lock()
-		src.unended = append(src.unended, s)
-		src.mu.Unlock()
+		defer src.mu.Unlock()
+		src.unended = slices.DeleteFunc(src.unended, func(u *Session) bool { return u == s })
 	}
 	return err
+}
+
+// Format prints no session, whatever the verb.
+func (src *Source) Format(f fmt.State, verb rune) {
+	fmt.Fprintf(f, fmt.FormatString(f, verb), "Source")
 }

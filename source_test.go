@@ -420,6 +420,98 @@ func TestCloseMayBeCalledAgainWhenTheLogOutFailed(t *testing.T) {
 	assert.NoError(t, src.Close(t.Context()))
 }
 
+func TestASessionIsNotForgottenBeforeItIsLoggedOut(t *testing.T) {
+	t.Parallel()
+	for name, first := range map[string]func(){ // what the first log-out does
+		"panics":             func() { panic(errBroken) },
+		"ends its goroutine": runtime.Goexit,
+	} {
+		for _, late := range []bool{false, true} { // whether the login lands after Close
+			begun, let := make(chan bool, 1), make(chan bool)
+			logouts := 0
+			src := &session.Source{
+				Login: func(context.Context) (*session.Session, error) {
+					begun <- true
+					<-let
+					return &session.Session{ID: "1"}, nil
+				},
+				Logout: func(context.Context, *session.Session) error {
+					if logouts++; logouts == 1 {
+						first()
+					}
+					return nil
+				},
+			}
+			waiter := get(t.Context(), src)
+			<-begun
+			if !late {
+				let <- true
+				require.NoError(t, <-waiter)
+			}
+			closed := make(chan bool)
+			go func() {
+				defer close(closed)
+				defer func() { recover() }()
+				assert.Error(t, src.Close(t.Context()), name)
+			}()
+			if late {
+				assert.ErrorIs(t, <-waiter, session.ErrSourceClosed)
+				let <- true
+			}
+			<-closed
+			assert.NoError(t, src.Close(t.Context()), name)
+			assert.Equal(t, 2, logouts, name)
+		}
+	}
+}
+
+func TestCloseTellsAWaiterBehindAnAbandonedLogin(t *testing.T) {
+	t.Parallel()
+	begun, let := make(chan context.Context), make(chan bool)
+	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) { // that ignores its context
+		begun <- ctx
+		<-let
+		return nil, ctx.Err()
+	}}
+	ctx, cancel := context.WithCancel(t.Context())
+	first := get(ctx, src)
+	own := <-begun
+	cancel()
+	assert.ErrorIs(t, <-first, context.Canceled)
+	<-own.Done()
+	second := get(t.Context(), src)
+	dead, kill := context.WithCancel(t.Context())
+	closed := make(chan error)
+	go func() { closed <- src.Close(dead) }()
+	assert.ErrorIs(t, <-second, session.ErrSourceClosed)
+	kill()
+	assert.ErrorIs(t, <-closed, context.Canceled)
+	let <- true
+}
+
+func TestASourcePrintsNoSession(t *testing.T) {
+	t.Parallel()
+	src := &session.Source{
+		Login: func(context.Context) (*session.Session, error) {
+			return &session.Session{ID: idCanary, LoginToken: tokenCanary}, nil
+		},
+		Logout: func(context.Context, *session.Session) error { return errBroken },
+	}
+	check := func() {
+		for _, v := range []any{src, &session.Transport{Source: src}, session.Transport{Source: src}, []*session.Source{src}} {
+			for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%t", "%c", "%U", "%e"} {
+				assertNoSecret(t, fmt.Sprintf(verb, v))
+			}
+		}
+	}
+	_, err := src.Session(t.Context())
+	require.NoError(t, err)
+	check()
+	require.Error(t, src.Close(t.Context()))
+	check()
+	assert.Equal(t, "Source", fmt.Sprint(src))
+}
+
 func TestAPanicDuringCloseReachesIt(t *testing.T) {
 	t.Parallel()
 	for _, inLogout := range []bool{false, true} {

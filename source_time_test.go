@@ -111,6 +111,24 @@ func TestBackOffDoublesFromASecondToAMinute(t *testing.T) {
 	})
 }
 
+func TestCloseLogsOutASessionThatIsDueForRenewal(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out []string
+		n := 0
+		src := &session.Source{Login: func(context.Context) (*session.Session, error) {
+			n++
+			return &session.Session{ID: fmt.Sprint(n), TimeoutAt: time.Now().Add(time.Hour)}, nil
+		}, Logout: func(_ context.Context, s *session.Session) error { out = append(out, s.ID); return nil }}
+		src.Session(t.Context())
+		time.Sleep(time.Hour - 30*time.Second)
+		src.Session(t.Context()) // the first one was replaced early, and ends by itself
+		time.Sleep(time.Hour - 30*time.Second)
+		assert.NoError(t, src.Close(t.Context()))
+		assert.Equal(t, []string{"2"}, out)
+	})
+}
+
 func TestCloseWithADeadContextHasFiveSeconds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -5,14 +5,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 )
 
 // Transport sends the session of a [Source] with each request to the origin
 // that made the session, and passes every other request on untouched, each hop
-// of a redirect by itself. Before the first session its origin is not known, and
-// every request waits for one.
+// of a redirect by itself, and one whose Host or opaque URL names another host.
+// Before the first session its origin is not known, and every request waits for
+// one.
 //
 // After a 401 that says that the session has ended it logs in once and repeats
 // the request once, if its body can be had again ([http.Request.GetBody]). When
@@ -35,60 +35,80 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req.Body)
 		return nil, fmt.Errorf("session: %w: Transport wants a Source, and a request a URL", ErrInvalidParams)
 	}
-	if origin := t.Source.origin.Load(); origin != nil && !sameOrigin(*origin, req.URL) {
+	if origin := t.Source.origin.Load(); origin != nil && !sameOrigin(*origin, req) {
 		return base.RoundTrip(req)
 	}
-	h, err := t.Source.get(req.Context())
+	h, err := t.login(req, req.Body)
 	if err != nil {
 		closeBody(req.Body)
 		return nil, err
 	}
-	if !sameOrigin(h.origin, req.URL) {
+	if !sameOrigin(h.origin, req) {
 		return base.RoundTrip(req)
 	}
 	resp, err := base.RoundTrip(h.authenticate(req))
-	if err != nil || resp.StatusCode != http.StatusUnauthorized || !errors.Is(CheckResponse(resp), ErrSessionEnded) {
+	if err != nil || resp == nil || resp.StatusCode != http.StatusUnauthorized || !errors.Is(CheckResponse(resp), ErrSessionEnded) {
 		return resp, err
 	}
 	t.Source.Invalidate(h.session)
-	if req.Body != nil && req.Body != http.NoBody && req.GetBody == nil {
+	sent := req.Body != nil && req.Body != http.NoBody
+	if sent && req.GetBody == nil {
 		return resp, nil
 	}
-	h, err = t.Source.get(req.Context())
-	if err != nil || !sameOrigin(h.origin, req.URL) {
+	h, err = t.login(req, resp.Body)
+	if err != nil || !sameOrigin(h.origin, req) {
 		return resp, nil
 	}
 	again := h.authenticate(req)
-	if req.GetBody != nil {
+	if sent {
 		if again.Body, err = req.GetBody(); err != nil {
 			return resp, nil
 		}
 	}
-	io.CopyN(io.Discard, resp.Body, maxAnswer) // so that the connection can be used again
-	resp.Body.Close()
+	closeBody(resp.Body) // of which CheckResponse has read what is worth it
 	return base.RoundTrip(again)
 }
 
-var userAgentHeader = http.CanonicalHeaderKey("User-Agent")
+// login returns a session to send. A panic of Source.Login closes body on its
+// way through.
+func (t *Transport) login(req *http.Request, body io.Closer) (h *held, err error) {
+	defer func() {
+		if h == nil && err == nil {
+			closeBody(body)
+		}
+	}()
+	return t.Source.get(req.Context())
+}
 
 // authenticate returns a copy of req that carries the session. The values of
 // its header are shared, with no room to append to.
 func (h *held) authenticate(req *http.Request) *http.Request {
 	header := make(http.Header, len(req.Header)+2)
+	if h.agent != nil {
+		header["User-Agent"] = h.agent
+	}
 	for name, values := range req.Header {
+		switch http.CanonicalHeaderKey(name) { // a map may have any keys
+		case authHeader:
+			continue
+		case "User-Agent":
+			name = "User-Agent"
+		}
 		header[name] = values[:len(values):len(values)]
 	}
 	header[authHeader] = h.id
-	if _, named := header[userAgentHeader]; !named && h.agent != nil {
-		header[userAgentHeader] = h.agent
-	}
 	req = req.WithContext(req.Context())
 	req.Header = header
 	return req
 }
 
-// sameOrigin reports whether u is at an origin that parseBaseURL returned.
-func sameOrigin(origin string, u *url.URL) bool {
+// sameOrigin reports whether req goes to an origin that parseBaseURL returned,
+// and names no other host on the way.
+func sameOrigin(origin string, req *http.Request) bool {
+	u := req.URL
+	if u.Opaque != "" || req.Host != "" && req.Host != u.Host {
+		return false
+	}
 	scheme := len(u.Scheme)
 	if len(origin) == scheme+len("://")+len(u.Host) && origin[:scheme] == u.Scheme &&
 		strings.HasPrefix(origin[scheme:], "://") && strings.HasSuffix(origin, u.Host) {

@@ -175,6 +175,71 @@ func TestTransportIsOfOneOrigin(t *testing.T) {
 	tr.RoundTrip(&http.Request{URL: &url.URL{Scheme: "http", Host: "/app.files.com"}, Header: http.Header{}})
 }
 
+func TestARequestThatNamesAnotherHostIsNotOurs(t *testing.T) {
+	t.Parallel()
+	var got http.Header
+	tr := &session.Transport{Source: (&counter{}).source(), Base: closing(func(r *http.Request) (int, string) { got = r.Header; return 200, "" })}
+	for _, change := range []func(*http.Request){
+		func(r *http.Request) { r.Host = "evil.example" },
+		func(r *http.Request) { r.URL.Opaque = "//evil.example/x" },
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", session.DefaultBaseURL+"/x", nil)
+		require.NoError(t, err)
+		change(req)
+		_, err = tr.RoundTrip(req)
+		require.NoError(t, err)
+		assert.Empty(t, got)
+	}
+}
+
+func TestHeaderKeysOfAnySpellingAreReplaced(t *testing.T) {
+	t.Parallel()
+	var got http.Header
+	tr := &session.Transport{Source: (&counter{}).source(), Base: closing(func(r *http.Request) (int, string) { got = r.Header; return 200, "" })}
+	req, err := http.NewRequestWithContext(t.Context(), "GET", session.DefaultBaseURL+"/x", nil)
+	require.NoError(t, err)
+	req.Header = http.Header{session.AuthHeader: {"stale"}, "x-filesapi-auth": {"stale"}, "user-agent": {"own/1"}}
+	_, err = tr.RoundTrip(req)
+	require.NoError(t, err)
+	assert.Equal(t, http.Header{http.CanonicalHeaderKey(session.AuthHeader): {"id1"}, "User-Agent": {"own/1"}}, got)
+}
+
+func TestAPanicOfLoginClosesTheBodies(t *testing.T) {
+	t.Parallel()
+	logins := 0
+	src := &session.Source{Login: func(context.Context) (*session.Session, error) {
+		if logins++; logins != 2 {
+			panic(errBroken)
+		}
+		return &session.Session{ID: "1"}, nil
+	}}
+	sent, thrown := &body{Reader: strings.NewReader("x")}, &body{Reader: strings.NewReader(deadSession)}
+	tr := &session.Transport{Source: src, Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 401, Header: http.Header{}, Body: thrown, Request: r}, nil
+	})}
+	req, err := http.NewRequestWithContext(t.Context(), "POST", session.DefaultBaseURL, sent)
+	require.NoError(t, err)
+	assert.PanicsWithValue(t, errBroken, func() { tr.RoundTrip(req) })
+	assert.EqualValues(t, 1, sent.closed.Load())
+	req.Body = nil
+	assert.PanicsWithValue(t, errBroken, func() { tr.RoundTrip(req) })
+	assert.EqualValues(t, 1, thrown.closed.Load())
+}
+
+func TestOddAnswersOfTheBaseDoNotPanic(t *testing.T) {
+	t.Parallel()
+	for _, resp := range []*http.Response{nil, {StatusCode: 401, Header: http.Header{"X-Files-Error-Class": {"not-authenticated/invalid-session"}}}} {
+		c := &counter{}
+		tr := &session.Transport{Source: c.source(), Base: roundTripper(func(*http.Request) (*http.Response, error) { return resp, nil })}
+		req, err := http.NewRequestWithContext(t.Context(), "GET", session.DefaultBaseURL, http.NoBody)
+		require.NoError(t, err)
+		req.GetBody = func() (io.ReadCloser, error) { t.Error("nothing was sent"); return nil, nil }
+		got, err := tr.RoundTrip(req)
+		assert.NoError(t, err)
+		assert.Equal(t, resp, got)
+	}
+}
+
 func TestTheSessionDoesNotFollowARedirectToAnotherHost(t *testing.T) {
 	t.Parallel()
 	foreign := answer(t, 200, "foreign")
@@ -205,7 +270,7 @@ func TestForeignRequestsWaitForNoLoginOnceTheOriginIsKnown(t *testing.T) {
 	tr := &session.Transport{Source: src, Base: closing(func(*http.Request) (int, string) { return 200, "" })}
 	roundTrip(t, tr, "GET", "https://elsewhere.example", nil)
 	assert.EqualValues(t, 1, c.logins.Load(), "before the first session the origin is not known")
-	src.Reset()
+	src.Invalidate(&session.Session{ID: "id1"})
 	roundTrip(t, tr, "GET", "https://elsewhere.example", nil)
 	assert.EqualValues(t, 1, c.logins.Load())
 	require.NoError(t, src.Close(t.Context()))

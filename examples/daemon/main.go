@@ -72,16 +72,14 @@ func run(ctx context.Context, url string, params session.CreateParams, every tim
 		log.Print("logged out")
 	}()
 	hc := &http.Client{Transport: &session.Transport{Source: src}, Timeout: time.Minute}
-	tick := time.NewTicker(every)
-	defer tick.Stop()
 	for call := 1; calls == 0 || call <= calls; call++ {
 		err := list(ctx, hc, url)
 		var later *session.BackoffError
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case errors.As(err, &later):
-			log.Print("call ", call, ": ", err) // the Source waits, we need not
+		case errors.As(err, &later), errors.Is(err, session.ErrSessionEnded):
+			log.Print("call ", call, ": ", err) // the next one will log in, as soon as it may
 		case errors.Is(err, session.ErrNotAuthenticated), errors.Is(err, session.ErrInvalidParams):
 			return err // no call can do better until someone mends it
 		case err != nil:
@@ -91,7 +89,7 @@ func run(ctx context.Context, url string, params session.CreateParams, every tim
 		}
 		after(call)
 		select {
-		case <-tick.C:
+		case <-time.After(every):
 		case <-ctx.Done():
 			return nil
 		}

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -32,6 +34,29 @@ func TestTheDaemonSurvivesEndingsAndLogsOut(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 5, logins)
+}
+
+func TestTheDaemonSurvivesALoginThatFails(t *testing.T) {
+	fake := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
+	defer fake.Close()
+	logins := 0
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			if logins++; logins == 2 {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+		}
+		fake.ServeHTTP(w, r)
+	}))
+	defer srv.Close()
+	err := run(t.Context(), srv.URL, session.CreateParams{Username: "alice", Password: "secret"}, time.Millisecond, 9, func(call int) {
+		if call == 3 {
+			fake.Expire(fake.Sessions()[0])
+		}
+	})
+	assert.NoError(t, err)
+	assert.Equal(t, 2, logins)
 }
 
 func TestTheDaemonEndsWhenItIsRefused(t *testing.T) {
