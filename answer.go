@@ -357,15 +357,12 @@ func quiet(ctx context.Context, err error, s secrets, unsent bool) *quietError {
 	}
 	var (
 		cert    *tls.CertificateVerificationError
-		alert   tls.AlertError
 		op      *net.OpError
 		timeout interface{ Timeout() bool }
 	)
 	switch {
 	case errors.As(err, &cert):
 		show(cert)
-	case errors.As(err, &alert):
-		show(alert)
 	case errors.As(err, &op) && (unsent || !quotesWire(op)):
 		show(op)
 	case unsent || !quotesWire(err):

@@ -786,12 +786,13 @@ func TestAnswersAreBoundedAfterDecompression(t *testing.T) {
 			assert.NoError(t, create(pad(1000), "gzip"))
 		}
 		for name, err := range map[string]error{
-			"one byte more":    create(pad(64<<10+1), ""),
-			"the same in gzip": create(zip(pad(64<<10+1)), "gzip"),
-			"bomb":             create(zip(pad(8<<20)), "gzip"),
-			"gzip cut off":     create(zip(pad(1000))[:40], "gzip"),
-			"gzip header only": create(zip("")[:10], "gzip"),
-			"bad checksum":     create(zip(pad(1000))[:len(zip(pad(1000)))-8]+"12345678", "gzip"),
+			"one byte more":       create(pad(64<<10+1), ""),
+			"the same in gzip":    create(zip(pad(64<<10+1)), "gzip"),
+			"bomb":                create(zip(pad(8<<20)), "gzip"),
+			"gzip cut off":        create(zip(pad(1000))[:40], "gzip"),
+			"gzip header cut off": create(zip("")[:5], "gzip"),
+			"gzip header only":    create(zip("")[:10], "gzip"),
+			"bad checksum":        create(zip(pad(1000))[:len(zip(pad(1000)))-8]+"12345678", "gzip"),
 		} {
 			assert.ErrorIs(t, err, session.ErrInvalidResponse, name)
 			assert.ErrorIs(t, err, session.ErrOutcomeUnknown, name)
@@ -820,6 +821,23 @@ func TestOldTLSIsRefused(t *testing.T) {
 }
 
 // Rule 14.
+func TestLoginOverHTTP2(t *testing.T) {
+	t.Parallel()
+	var protocols []string
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		protocols = append(protocols, r.Proto)
+		w.WriteHeader(http.StatusCreated)
+		io.WriteString(w, `{"id":"1"}`)
+	}))
+	srv.EnableHTTP2 = true
+	srv.StartTLS()
+	defer srv.Close()
+	s, err := session.Create(t.Context(), alice, session.WithBaseURL(srv.URL), session.WithHTTPClient(srv.Client()))
+	require.NoError(t, err)
+	require.NoError(t, session.Delete(t.Context(), s))
+	assert.Equal(t, []string{"HTTP/2.0", "HTTP/2.0"}, protocols)
+}
+
 func TestTheCallersHTTPClientIsNotTouched(t *testing.T) {
 	t.Parallel()
 	srv := answer(t, 201, `{"id":"1"}`)
@@ -860,6 +878,9 @@ func TestTheLogTellsEveryAttempt(t *testing.T) {
 	srv := answer(t, 201, idCanary)
 	_, err = client(t, srv, logger).Create(t.Context(), alice)
 	require.Error(t, err)
+	moving := answer(t, 401, mismatch(strings.TrimPrefix(fake.URL, "http://")))
+	_, err = client(t, moving, logger, session.WithTrustedHosts(strings.TrimPrefix(fake.URL, "http://"))).Create(t.Context(), alice)
+	require.NoError(t, err)
 
 	fakeHost, host := strings.TrimPrefix(fake.URL, "http://"), strings.TrimPrefix(srv.URL, "http://")
 	assert.Equal(t, strings.Join([]string{
@@ -869,6 +890,8 @@ func TestTheLogTellsEveryAttempt(t *testing.T) {
 		`level=WARN msg="Files.com session request" method=POST host=app.files.com attempt=1 error_type="not sent" error=broken`,
 		`level=WARN msg="Files.com session request" method=POST host=app.files.com attempt=2 error_type="not sent" error=broken`,
 		`level=WARN msg="Files.com session request" method=POST host=` + host + ` attempt=1 status=201 error_type="invalid response" instance=""`,
+		`level=WARN msg="Files.com session request" method=POST host=` + strings.TrimPrefix(moving.URL, "http://") + ` attempt=1 status=401 error_type=not-authenticated/lockout-region-mismatch instance=""`,
+		`level=DEBUG msg="Files.com session request" method=POST host=` + fakeHost + ` attempt=1 status=201`,
 	}, "\n")+"\n", out.String())
 	for _, canary := range canaries {
 		assert.NotContains(t, out.String(), canary)

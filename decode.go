@@ -163,9 +163,7 @@ func text(value []byte) string {
 	for _, c := range plain {
 		if c == '\\' || c >= 0x80 {
 			var s string
-			if json.Unmarshal(value, &s) != nil {
-				return ""
-			}
+			json.Unmarshal(value, &s)
 			return s
 		}
 	}
