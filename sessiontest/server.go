@@ -9,12 +9,15 @@
 package sessiontest
 
 import (
-	"crypto/rand"
+	crand "crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"mime"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -33,50 +36,105 @@ const (
 type User struct {
 	Username string
 	Password string
-	OTP      string         // not empty: a second factor is wanted, and this is it
-	Methods  []string       // of the second factor; nil means totp
-	Session  map[string]any // fields of the login's answer, over those that it has by itself
+
+	OTP       string   // not empty: a second factor is wanted, and this is it
+	TOTP      string   // likewise, by the codes of this base32 secret, each good once
+	Methods   []string // of the second factor; nil means totp
+	SingleUse bool     // OTP is good once, until AddUser gives another one
+
+	ChangePassword bool           // the login is refused until the password is changed
+	Session        map[string]any // fields of the login's answer, over those that it has by itself
 }
 
 // Request is what the server was asked, without secrets.
 type Request struct {
 	Method string
 	Path   string
-	Status int
+	Status int    // 0: no answer
 	User   string // who logged in, or whose session it was; empty when refused
+	Fault  bool   // a Fault struck
+}
+
+// Counts are what came of the requests.
+type Counts struct {
+	Logins  int // that made a session, whether or not the client got to know
+	Refused int // logins that did not
+	Logouts int
+	Live    int // sessions
+	SMS     int // sent
 }
 
 // Server is a running server. It is safe for concurrent use.
 type Server struct {
 	URL string // origin, for session.WithBaseURL
 
-	http     *httptest.Server
+	http    *httptest.Server
+	closing chan struct{}
+	close   sync.Once
+
 	mu       sync.Mutex
-	users    map[string]User
-	sessions []login
+	users    map[string]*account
+	sessions map[string]*login
+	serial   int
 	partial  map[string]string // user name by partial session ID
 	requests []Request
+	counts   Counts
+	faults   []*Fault
+	rng      *rand.Rand
+	settings
 }
 
 type login struct {
-	id, username string
-	until        time.Time
+	id, username, userAgent string
+	serial                  int
+	until                   time.Time
 }
 
 // NewServer starts a server on loopback over plain HTTP.
-func NewServer(users ...User) *Server { return newServer(httptest.NewServer, users) }
+func NewServer(users ...User) *Server {
+	s := newServer(users)
+	s.http.Start()
+	s.URL = s.http.URL
+	return s
+}
 
 // NewTLSServer starts a server on loopback over TLS, with HTTP/1.1. Only the
 // client that [Server.Client] returns trusts its certificate.
-func NewTLSServer(users ...User) *Server { return newServer(httptest.NewTLSServer, users) }
+func NewTLSServer(users ...User) *Server {
+	s := newServer(users)
+	s.http.StartTLS()
+	s.URL = s.http.URL
+	return s
+}
 
-func newServer(start func(http.Handler) *httptest.Server, users []User) *Server {
-	s := &Server{users: map[string]User{}, partial: map[string]string{}}
+// Listen starts a server on an address, such as "127.0.0.1:4041", over plain
+// HTTP.
+func Listen(addr string, users ...User) (*Server, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	s := newServer(users)
+	s.http.Listener.Close()
+	s.http.Listener = l
+	s.http.Start()
+	s.URL = s.http.URL
+	return s, nil
+}
+
+func newServer(users []User) *Server {
+	s := &Server{
+		closing:  make(chan struct{}),
+		users:    map[string]*account{},
+		sessions: map[string]*login{},
+		partial:  map[string]string{},
+		rng:      rand.New(rand.NewPCG(1, 1)),
+		settings: settings{lifetime: 6 * time.Hour},
+	}
 	for _, u := range users {
 		s.AddUser(u)
 	}
-	s.http = start(s)
-	s.URL = s.http.URL
+	s.http = httptest.NewUnstartedServer(s)
 	return s
 }
 
@@ -84,31 +142,35 @@ func newServer(start func(http.Handler) *httptest.Server, users []User) *Server 
 // connections end with the server.
 func (s *Server) Client() *http.Client { return s.http.Client() }
 
-// Close stops the server, once the requests under way are answered.
-func (s *Server) Close() { s.http.Close() }
+// Close stops the server. A delay that a fault makes ends with it.
+func (s *Server) Close() {
+	s.close.Do(func() { close(s.closing) })
+	s.http.Close()
+}
 
-// AddUser adds a user, or replaces the one of that name. It panics when Session
-// has no JSON form.
+// AddUser adds a user, or replaces the one of that name: its failed tries and
+// used codes are forgotten. It panics when Session has no JSON form, or TOTP is
+// not base32.
 func (s *Server) AddUser(u User) {
 	if _, err := json.Marshal(u.Session); err != nil {
 		panic("sessiontest: User.Session: " + err.Error())
 	}
+	a := &account{User: u}
+	if u.TOTP != "" {
+		a.seed = decodeSeed(u.TOTP)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.users[u.Username] = u
+	s.users[u.Username] = a
 }
 
 // Expire ends a session, as its timeout would. It reports whether it was live.
 func (s *Server) Expire(id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.end(id)
-}
-
-func (s *Server) end(id string) bool {
-	before := len(s.sessions)
-	s.sessions = slices.DeleteFunc(s.sessions, func(l login) bool { return l.id == id })
-	return len(s.sessions) < before
+	l := s.sessions[id]
+	delete(s.sessions, id)
+	return l != nil && s.now().Before(l.until)
 }
 
 // Sessions returns the IDs of the live sessions, oldest first.
@@ -116,12 +178,16 @@ func (s *Server) Sessions() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ids := []string{}
-	for _, l := range s.sessions {
-		if time.Now().Before(l.until) {
-			ids = append(ids, l.id)
-		}
+	for _, l := range s.live() {
+		ids = append(ids, l.id)
 	}
 	return ids
+}
+
+// live returns the live sessions, oldest first, and forgets the others.
+func (s *Server) live() []*login {
+	maps.DeleteFunc(s.sessions, func(_ string, l *login) bool { return !s.now().Before(l.until) })
+	return slices.SortedFunc(maps.Values(s.sessions), func(a, b *login) int { return a.serial - b.serial })
 }
 
 // Requests returns what the server was asked, oldest first.
@@ -131,49 +197,118 @@ func (s *Server) Requests() []Request {
 	return slices.Clone(s.requests)
 }
 
-// ServeHTTP answers a request as the API would.
+// Counts returns what came of the requests.
+func (s *Server) Counts() Counts {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.counts
+	c.Live = len(s.live())
+	return c
+}
+
+// String shows the counts and the requests, for the log of a test.
+func (s *Server) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %+v", s.URL, s.Counts())
+	for i, r := range s.Requests() {
+		fmt.Fprintf(&b, "\n%4d %v", i+1, r)
+	}
+	return b.String()
+}
+
+// String shows a request in a line.
+func (r Request) String() string {
+	text := fmt.Sprintf("%-6s %s %d %s", r.Method, r.Path, r.Status, r.User)
+	if r.Fault {
+		text += " (fault)"
+	}
+	return strings.TrimSpace(text)
+}
+
+// ServeHTTP answers a request as the API would, or as a [Fault] has it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	params, malformed := readParams(r)
+	f := s.strikes(r)
+	if f != nil && !f.After {
+		s.pause(r, f.Delay)
+	}
 	s.mu.Lock()
-	a := s.answer(r, params, malformed)
-	s.requests = append(s.requests, Request{r.Method, r.URL.Path, a.status, a.user})
+	var a answer
+	if f == nil || f.After || !f.replaces() {
+		a = s.answer(r, params, malformed)
+	}
+	reply := s.render(r, a, f)
+	record := Request{r.Method, r.URL.Path, reply.status, a.user, f != nil}
+	s.requests = append(s.requests, record)
+	watch := s.watch
 	s.mu.Unlock()
+	if watch != nil {
+		watch(record)
+	}
+	if f != nil && f.After {
+		s.pause(r, f.Delay)
+	}
+	s.send(w, r, reply, f)
+}
 
-	h := w.Header()
+// reply is an answer as bytes.
+type reply struct {
+	status int // 0: none
+	header http.Header
+	body   []byte
+}
+
+func (s *Server) render(r *http.Request, a answer, f *Fault) reply {
+	h := http.Header{}
 	instance := randomHex(16)
 	h.Set("Cache-Control", "no-cache, no-store, max-age=0, must-revalidate")
 	h.Set("Expires", "Fri, 01 Jan 1990 00:00:00 GMT")
 	h.Set("Pragma", "no-cache")
 	h.Set("Server", "files.com")
 	h.Set("X-Request-Id", instance)
+	maps.Copy(h, a.header)
 	if a.kind != "" {
-		h.Set("X-Files-Error-Class", a.kind)
-		failure := map[string]any{"error": a.message, "http-code": a.status, "instance": instance, "title": title(a.kind), "type": a.kind}
+		failure := map[string]any{"error": translate(a.message, r.Header.Get("Accept-Language")), "http-code": a.status,
+			"instance": instance, "title": title(a.kind), "type": a.kind}
 		if a.data != nil {
 			failure["data"] = a.data
 		}
+		if s.recorded == 2021 {
+			s.age(failure)
+		} else {
+			h.Set("X-Files-Error-Class", a.kind)
+		}
+		if f != nil && f.HTTPCode != nil {
+			failure["http-code"] = f.HTTPCode
+		}
 		a.body = failure
 	}
-	if a.body == nil {
-		w.WriteHeader(a.status)
-		return
+	rep := reply{status: a.status, header: h}
+	switch body := a.body.(type) {
+	case nil:
+	case string:
+		rep.body = []byte(body)
+	default:
+		rep.body, _ = json.Marshal(body)
+		h.Set("Content-Type", "application/json")
 	}
-	body, _ := json.Marshal(a.body)
-	h.Set("Content-Type", "application/json")
-	w.WriteHeader(a.status)
-	w.Write(body)
+	if f != nil {
+		f.spoil(&rep)
+	}
+	return rep
 }
 
 // answer is what ServeHTTP writes: a failure when kind is set, else body, if any.
 type answer struct {
 	status        int
 	user          string
+	header        http.Header
 	kind, message string
-	data, body    any
+	data, body    any // a body that is a string is text
 }
 
 func (s *Server) answer(r *http.Request, params map[string]string, malformed *answer) answer {
-	user, live := s.whose(r.Header.Get("X-FilesAPI-Auth"))
+	user, live := s.whose(r)
 	switch {
 	case !strings.HasPrefix(r.URL.Path, apiRoot):
 		return answer{status: 404, kind: "not-found", message: "Not Found.  This may be related to your permissions."}
@@ -185,12 +320,22 @@ func (s *Server) answer(r *http.Request, params map[string]string, malformed *an
 		if malformed != nil {
 			return *malformed
 		}
-		return s.logIn(params)
+		a := s.logIn(r, params)
+		if a.status == http.StatusCreated {
+			s.counts.Logins++
+		} else {
+			s.counts.Refused++
+		}
+		return a
 	case !live:
 		return answer{status: 401, kind: "not-authenticated/invalid-credentials",
 			message: "The API key or Session token provided could not be used to validate this request."}
 	case r.URL.Path == sessionsPath && r.Method == http.MethodDelete:
-		s.end(r.Header.Get("X-FilesAPI-Auth"))
+		delete(s.sessions, r.Header.Get("X-FilesAPI-Auth"))
+		s.counts.Logouts++
+		if s.recorded == 2021 {
+			return answer{status: 200, user: user, body: map[string]any{}}
+		}
 		return answer{status: 204, user: user}
 	case r.URL.Path == sessionsPath:
 		return answer{status: 405, user: user, kind: "bad-request/method-not-allowed", message: "Method not allowed."}
@@ -200,68 +345,12 @@ func (s *Server) answer(r *http.Request, params map[string]string, malformed *an
 	return answer{status: 200, user: user, body: map[string]any{}}
 }
 
-func (s *Server) whose(id string) (username string, live bool) {
-	for _, l := range s.sessions {
-		if l.id == id && id != "" && time.Now().Before(l.until) {
-			return l.username, true
-		}
+func (s *Server) whose(r *http.Request) (username string, live bool) {
+	l := s.sessions[r.Header.Get("X-FilesAPI-Auth")]
+	if l == nil || !s.now().Before(l.until) || s.bindUserAgent && l.userAgent != r.UserAgent() {
+		return "", false
 	}
-	return "", false
-}
-
-func (s *Server) logIn(params map[string]string) answer {
-	username, otp, partial := params["username"], params["otp"], params["partial_session_id"]
-	u, known := s.users[username]
-	byKey, byCode := methods(u)
-	byPartial := partial != "" && s.partial[partial] == username
-	switch {
-	case !known, params["password"] != u.Password && !byPartial:
-		return answer{status: 401, kind: "not-authenticated/invalid-username-or-password", message: "Invalid username or password"}
-	case u.OTP == "":
-	case otp == "":
-		data := map[string]any{"two_factor_authentication_methods": u.Methods}
-		if u.Methods == nil {
-			data["two_factor_authentication_methods"] = []string{"totp"}
-		}
-		if byKey {
-			id := randomHex(20)
-			s.partial[id] = username
-			data["partial_session_id"] = id
-		}
-		return answer{status: 401, kind: "not-authenticated/two-factor-authentication-error", data: data,
-			message: "2FA Authentication error: Enter your second factor."}
-	case otp != u.OTP, byPartial && !byKey, !byPartial && !byCode:
-		return answer{status: 401, kind: "not-authenticated/one-time-password-incorrect", message: "One time password is incorrect."}
-	}
-	delete(s.partial, partial)
-	l := login{id: randomHex(20), username: username, until: time.Now().Add(6 * time.Hour)}
-	body := map[string]any{
-		"id": l.id, "language": nil, "max_dir_listing_size": 100000, "sftp_insecure_ciphers": false,
-		"ssl_required": true, "timeout_at": l.until.Format(time.RFC3339), "tls_disabled": false,
-		"calculate_file_checksums_crc32": false, "calculate_file_checksums_md5": false,
-		"calculate_file_checksums_sha1": false, "calculate_file_checksums_sha256": false,
-		"legacy_checksums_mode": true, "user_belongs_to_parent_site": false,
-	}
-	maps.Copy(body, u.Session)
-	if id, ok := body["id"].(string); ok {
-		l.id = id
-	}
-	s.sessions = append(s.sessions, l)
-	return answer{status: 201, user: username, body: body}
-}
-
-// methods tells which forms a user's second factor may be sent in: a key's
-// answer with a partial session ID, a code with the password.
-func methods(u User) (byKey, byCode bool) {
-	for _, m := range u.Methods {
-		switch m {
-		case "yubi", "u2f", "webauthn":
-			byKey = true
-		default:
-			byCode = true
-		}
-	}
-	return byKey, byCode || len(u.Methods) == 0
+	return l.username, true
 }
 
 // readParams reads a form or a flat JSON object.
@@ -309,6 +398,6 @@ func title(kind string) string {
 
 func randomHex(n int) string {
 	b := make([]byte, n)
-	rand.Read(b)
+	crand.Read(b)
 	return hex.EncodeToString(b)
 }

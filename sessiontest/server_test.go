@@ -33,6 +33,11 @@ func send(t *testing.T, srv *sessiontest.Server, method, path, contentType, body
 	if id != "" {
 		req.Header.Set("X-FilesAPI-Auth", id)
 	}
+	return do(t, srv, req)
+}
+
+func do(t *testing.T, srv *sessiontest.Server, req *http.Request) result {
+	t.Helper()
 	resp, err := srv.Client().Do(req)
 	require.NoError(t, err)
 	defer resp.Body.Close()

@@ -1,0 +1,175 @@
+package sessiontest
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// EdgeHTML is the page that the edge of Files.com answers under a 502.
+const EdgeHTML = "<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center><hr><center>files.com</center></body></html>"
+
+// Fault is something that goes wrong with requests. What Status, Header, Body
+// and Reset say replaces the answer; then the request takes no effect, unless
+// After says so. The other fields spoil the answer that there is.
+type Fault struct {
+	// The requests that it strikes. Of several faults that match, the first one
+	// injected strikes.
+	Method string  // empty: any
+	Path   string  // empty: any
+	Times  int     // how many; 0: one, or with Chance no end of them
+	Chance float64 // of each one, by the seed of the server; 0: certain
+
+	After bool          // the request takes effect first
+	Delay time.Duration // before the effect, or with After behind it
+
+	Status int
+	Header http.Header
+	Body   string
+	Reset  bool // resets the connection instead of an answer
+
+	HTTPCode any           // the value of http-code in an error
+	Drip     time.Duration // pause before each byte of the body
+	Truncate int           // bytes at the end of the body that are not sent
+	Surplus  string        // sent after the body
+	Gzip     bool          // compresses the body, asked or not
+	Bomb     int           // zero bytes, compressed, instead of the body
+}
+
+// Inject has a fault strike matching requests from now on.
+func (s *Server) Inject(f Fault) {
+	if f.Times == 0 && f.Chance == 0 {
+		f.Times = 1
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = append(s.faults, &f)
+}
+
+// Seed sets what the chances of faults are drawn from.
+func (s *Server) Seed(seed uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rng = rand.New(rand.NewPCG(seed, 1))
+}
+
+// strikes returns the fault that strikes r, if any.
+func (s *Server) strikes(r *http.Request) *Fault {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, f := range s.faults {
+		if f.Method != "" && f.Method != r.Method || f.Path != "" && f.Path != r.URL.Path ||
+			f.Chance > 0 && s.rng.Float64() >= f.Chance {
+			continue
+		}
+		struck := *f
+		if f.Times--; f.Times == 0 {
+			s.faults = append(s.faults[:i:i], s.faults[i+1:]...)
+		}
+		return &struck
+	}
+	return nil
+}
+
+func (f *Fault) replaces() bool { return f.Status != 0 || f.Reset }
+
+// pause waits, until the client or the server has enough of it.
+func (s *Server) pause(r *http.Request, d time.Duration) {
+	if d == 0 {
+		return
+	}
+	select {
+	case <-time.After(d):
+	case <-r.Context().Done():
+	case <-s.closing:
+	}
+}
+
+// spoil does what can be done to an answer before it is sent.
+func (f *Fault) spoil(rep *reply) {
+	if f.replaces() {
+		rep.status, rep.body = f.Status, []byte(f.Body)
+		for _, name := range []string{"Content-Type", "X-Files-Error-Class"} {
+			rep.header.Del(name)
+		}
+	}
+	for name, values := range f.Header {
+		rep.header[http.CanonicalHeaderKey(name)] = values
+	}
+	if f.Bomb > 0 {
+		rep.body = nil
+	}
+	if f.Gzip || f.Bomb > 0 {
+		var b bytes.Buffer
+		zw := gzip.NewWriter(&b)
+		zw.Write(rep.body)
+		io.CopyN(zw, zeros{}, int64(f.Bomb))
+		zw.Close()
+		rep.body = b.Bytes()
+		rep.header.Set("Content-Encoding", "gzip")
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// send writes an answer, over the bare connection where net/http would not let it be.
+func (s *Server) send(w http.ResponseWriter, r *http.Request, rep reply, f *Fault) {
+	if f == nil || !f.Reset && f.Drip == 0 && f.Truncate == 0 && f.Surplus == "" {
+		for name, values := range rep.header {
+			w.Header()[name] = values
+		}
+		w.WriteHeader(rep.status)
+		w.Write(rep.body)
+		return
+	}
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic("sessiontest: a fault wants HTTP/1.1: " + err.Error())
+	}
+	defer conn.Close()
+	if f.Reset {
+		raw := conn
+		if secure, ok := conn.(*tls.Conn); ok {
+			raw = secure.NetConn()
+		}
+		if tcp, ok := raw.(*net.TCPConn); ok {
+			tcp.SetLinger(0)
+			tcp.Close() // before a TLS alert gets out
+		}
+		return
+	}
+	var head bytes.Buffer
+	fmt.Fprintf(&head, "HTTP/1.1 %d %s\r\n", rep.status, http.StatusText(rep.status))
+	rep.header.Set("Connection", "close")
+	if rep.status != http.StatusNoContent || len(rep.body) > 0 {
+		rep.header.Set("Content-Length", strconv.Itoa(len(rep.body)))
+	}
+	rep.header.Write(&head)
+	head.WriteString("\r\n")
+	conn.Write(head.Bytes())
+	body := rep.body[:max(0, len(rep.body)-f.Truncate)]
+	if f.Drip == 0 {
+		conn.Write(append(body[:len(body):len(body)], f.Surplus...))
+		return
+	}
+	// nobody tells a hijacked handler that the client has left, but a write does
+	for _, c := range append(body[:len(body):len(body)], f.Surplus...) {
+		select {
+		case <-time.After(f.Drip):
+		case <-s.closing:
+			return
+		}
+		if _, err := conn.Write([]byte{c}); err != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,220 @@
+package sessiontest_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/filescom/session/sessiontest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// try posts a login and returns the answer, as far as it can be read.
+func try(t *testing.T, srv *sessiontest.Server) (resp *http.Response, body string, err error) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), "POST", srv.URL+sessions, strings.NewReader(good))
+	require.NoError(t, err)
+	req.Header.Set("Content-Type", form)
+	resp, err = srv.Client().Transport.RoundTrip(req)
+	if err != nil {
+		return nil, "", err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	return resp, string(data), err
+}
+
+func TestAFaultReplacesTheAnswer(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t, alice)
+	srv.Inject(sessiontest.Fault{Status: 502, Body: sessiontest.EdgeHTML, Header: http.Header{"x-edge": {"1"}}})
+	resp, body, err := try(t, srv)
+	require.NoError(t, err)
+	assert.Equal(t, 502, resp.StatusCode)
+	assert.Equal(t, sessiontest.EdgeHTML, body)
+	assert.Contains(t, resp.Header.Get("Content-Type"), "text/html")
+	assert.Equal(t, "1", resp.Header.Get("X-Edge"))
+	assert.Empty(t, srv.Sessions(), "no effect")
+
+	srv.Inject(sessiontest.Fault{After: true, Status: 504})
+	resp, _, err = try(t, srv)
+	require.NoError(t, err)
+	assert.Equal(t, 504, resp.StatusCode)
+	assert.Len(t, srv.Sessions(), 1, "the effect, and another answer")
+
+	srv.Inject(sessiontest.Fault{Status: 307, Header: http.Header{"Location": {"https://elsewhere.example"}}})
+	resp, _, err = try(t, srv)
+	require.NoError(t, err)
+	assert.Equal(t, "https://elsewhere.example", resp.Header.Get("Location"))
+	assert.Equal(t, []sessiontest.Request{
+		{Method: "POST", Path: sessions, Status: 502, Fault: true},
+		{Method: "POST", Path: sessions, Status: 504, User: "alice", Fault: true},
+		{Method: "POST", Path: sessions, Status: 307, Fault: true},
+	}, srv.Requests())
+	assert.Contains(t, srv.String(), "504 alice (fault)")
+	resp, _, err = try(t, srv)
+	require.NoError(t, err)
+	assert.Equal(t, 201, resp.StatusCode, "each one once")
+}
+
+func TestAFaultStrikesWhatMatches(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t, alice)
+	srv.Inject(sessiontest.Fault{Method: "DELETE", Status: 503})
+	srv.Inject(sessiontest.Fault{Path: "/api/rest/v1/x", Status: 500, Times: 2})
+	id := logIn(t, srv, good).body["id"].(string)
+	for _, status := range []int{500, 500, 200} {
+		assert.Equal(t, status, send(t, srv, "GET", "/api/rest/v1/x", "", "", id).status)
+	}
+	for _, status := range []int{503, 204} {
+		assert.Equal(t, status, send(t, srv, "DELETE", sessions, "", "", id).status)
+	}
+}
+
+func TestAFaultStrikesByChance(t *testing.T) {
+	t.Parallel()
+	run := func(seed uint64, times int) (struck []int) {
+		srv := newServer(t)
+		srv.Seed(seed)
+		srv.Inject(sessiontest.Fault{Chance: 0.3, Times: times, Status: 500})
+		for i := range 100 {
+			if send(t, srv, "GET", "/api/rest/v1/x", "", "", "").status == 500 {
+				struck = append(struck, i)
+			}
+		}
+		return struck
+	}
+	first := run(7, 0)
+	assert.InDelta(t, 30, len(first), 15)
+	assert.Equal(t, first, run(7, 0), "the same seed, the same chances")
+	assert.NotEqual(t, first, run(8, 0))
+	assert.Len(t, run(7, 5), 5)
+}
+
+func TestAFaultResetsTheConnection(t *testing.T) {
+	t.Parallel()
+	for name, start := range map[string]func(...sessiontest.User) *sessiontest.Server{"plain": sessiontest.NewServer, "TLS": sessiontest.NewTLSServer} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := start(alice)
+			defer srv.Close()
+			for live, after := range []bool{false, true} {
+				srv.Inject(sessiontest.Fault{After: after, Reset: true})
+				_, _, err := try(t, srv)
+				assert.True(t, errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF), "%v", err)
+				assert.Len(t, srv.Sessions(), live)
+			}
+			assert.Equal(t, 0, srv.Requests()[0].Status)
+		})
+	}
+}
+
+func TestAFaultDelaysTheEffectOrTheAnswer(t *testing.T) {
+	t.Parallel()
+	for live, after := range []bool{false, true} {
+		srv := newServer(t, alice)
+		struck := make(chan bool, 1)
+		srv.Watch(func(sessiontest.Request) { struck <- true })
+		srv.Inject(sessiontest.Fault{After: after, Delay: time.Hour})
+		ctx, cancel := context.WithCancel(t.Context())
+		sent := make(chan bool, 1)
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { sent <- true }})
+		req, err := http.NewRequestWithContext(ctx, "POST", srv.URL+sessions, strings.NewReader(good))
+		require.NoError(t, err)
+		req.Header.Set("Content-Type", form)
+		done := make(chan error, 1)
+		go func() { _, err := srv.Client().Do(req); done <- err }()
+		<-sent
+		if after {
+			<-struck
+		}
+		assert.Len(t, srv.Sessions(), live)
+		cancel()
+		assert.ErrorIs(t, <-done, context.Canceled)
+		srv.Close() // which no delay holds up
+	}
+}
+
+func TestAFaultSpoilsTheAnswer(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t, alice)
+	spoil := func(f sessiontest.Fault) (resp *http.Response, body string, err error) {
+		srv.Inject(f)
+		return try(t, srv)
+	}
+	resp, body, err := spoil(sessiontest.Fault{Truncate: 10})
+	assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	assert.Equal(t, int(resp.ContentLength)-10, len(body))
+	assert.Contains(t, body, `"id":`)
+
+	resp, body, err = spoil(sessiontest.Fault{Drip: time.Microsecond})
+	require.NoError(t, err)
+	assert.True(t, json.Valid([]byte(body)))
+	assert.Equal(t, 201, resp.StatusCode)
+
+	resp, body, err = spoil(sessiontest.Fault{Gzip: true})
+	require.NoError(t, err)
+	assert.True(t, resp.Uncompressed)
+	assert.True(t, json.Valid([]byte(body)))
+
+	resp, body, err = spoil(sessiontest.Fault{Bomb: 10 << 20})
+	require.NoError(t, err)
+	assert.True(t, resp.Uncompressed)
+	assert.Len(t, body, 10<<20)
+	assert.Len(t, srv.Sessions(), 4, "all of them took effect")
+}
+
+func TestAFaultSendsSurplusBytes(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t, alice)
+	id := logIn(t, srv, good).body["id"].(string)
+	srv.Inject(sessiontest.Fault{Surplus: "{}"})
+	conn, err := net.Dial("tcp", strings.TrimPrefix(srv.URL, "http://"))
+	require.NoError(t, err)
+	defer conn.Close()
+	io.WriteString(conn, "DELETE "+sessions+" HTTP/1.1\r\nHost: x\r\nX-FilesAPI-Auth: "+id+"\r\n\r\n")
+	raw, err := io.ReadAll(conn)
+	require.NoError(t, err)
+	assert.True(t, bytes.HasPrefix(raw, []byte("HTTP/1.1 204 No Content\r\n")), "%s", raw)
+	assert.True(t, bytes.HasSuffix(raw, []byte("\r\n\r\n{}")), "%s", raw)
+}
+
+func TestAFaultSetsTheHTTPCode(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t, alice)
+	for _, code := range []any{"401", 7.5, true, []any{1.0}, map[string]any{"a": "b"}} {
+		srv.Inject(sessiontest.Fault{HTTPCode: code})
+		r := logIn(t, srv, wrong)
+		assert.Equal(t, code, r.body["http-code"])
+		assert.Equal(t, 401, r.status)
+	}
+}
+
+func TestCompressedFaultsAreGzip(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t, alice)
+	srv.Inject(sessiontest.Fault{Gzip: true, Status: 500, Body: "x"})
+	conn, err := net.Dial("tcp", strings.TrimPrefix(srv.URL, "http://"))
+	require.NoError(t, err)
+	defer conn.Close()
+	io.WriteString(conn, "GET / HTTP/1.0\r\n\r\n")
+	raw, err := io.ReadAll(conn)
+	require.NoError(t, err)
+	_, body, _ := bytes.Cut(raw, []byte("\r\n\r\n"))
+	zr, err := gzip.NewReader(bytes.NewReader(body))
+	require.NoError(t, err)
+	plain, err := io.ReadAll(zr)
+	require.NoError(t, err)
+	assert.Equal(t, "x", string(plain))
+}
