@@ -254,40 +254,27 @@ func mismatch(host string) string {
 
 func TestALoginIsMovedToATrustedHost(t *testing.T) {
 	t.Parallel()
-	for form, move := range map[string]func(w http.ResponseWriter, host string){
-		"a": func(w http.ResponseWriter, host string) {
-			w.Header().Set("X-Files-Host", host)
-			w.WriteHeader(403)
-			io.WriteString(w, mismatch(host))
-		},
-		"b": func(w http.ResponseWriter, host string) {
-			w.WriteHeader(401)
-			io.WriteString(w, mismatch("http://"+host))
-		},
-		"c": func(w http.ResponseWriter, host string) {
-			w.Header().Set("X-Files-Host", host)
-			w.Header().Set("Content-Type", "text/plain")
-			w.WriteHeader(403)
-			io.WriteString(w, "You have connected to a URL that has different security settings than those required for your site.")
-		},
-	} {
-		t.Run(form, func(t *testing.T) {
+	for _, form := range []byte("abc") {
+		t.Run(string(form), func(t *testing.T) {
 			t.Parallel()
-			home := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary, OTP: "123456"})
+			user := sessiontest.User{Username: "alice", Password: passwordCanary, OTP: "123456"}
+			home, srv := sessiontest.NewServer(user), sessiontest.NewServer()
 			defer home.Close()
+			defer srv.Close()
+			srv.MoveTo(home.URL, form)
 			host := strings.TrimPrefix(home.URL, "http://")
-			srv := serve(t, func(w http.ResponseWriter, _ *http.Request) { move(w, host) })
 			var asked atomic.Int32
-			c := client(t, srv, session.WithTrustedHosts(strings.ToUpper("localhost:1"), host), otp("123456", &asked))
+			at := []session.Option{session.WithBaseURL(srv.URL), session.WithHTTPClient(srv.Client()), otp("123456", &asked)}
+			c := newClient(t, append(at, session.WithTrustedHosts("LOCALHOST:1", host))...)
 			s, err := c.Create(t.Context(), alice)
 			require.NoError(t, err)
 			assert.Equal(t, home.URL, s.BaseURL)
 			assert.EqualValues(t, 1, asked.Load())
 			require.NoError(t, c.Delete(t.Context(), s))
-			assert.Empty(t, home.Sessions())
-			assert.Len(t, srv.seen(), 1)
+			assert.Equal(t, sessiontest.Counts{Logins: 1, Refused: 1, Logouts: 1}, home.Counts())
+			assert.Equal(t, sessiontest.Counts{Refused: 1}, srv.Counts())
 
-			_, err = client(t, srv).Create(t.Context(), alice)
+			_, err = session.Create(t.Context(), alice, at...)
 			var moved *session.RegionMismatchError
 			require.ErrorAs(t, err, &moved, "not without trust")
 			assert.Equal(t, host, moved.Host)
@@ -300,22 +287,18 @@ func TestALoginIsMovedToATrustedHost(t *testing.T) {
 
 func TestALoginIsMovedOnce(t *testing.T) {
 	t.Parallel()
-	var first, second *server
-	first = serve(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(401)
-		io.WriteString(w, mismatch(strings.TrimPrefix(second.URL, "http://")))
-	})
-	second = serve(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(401)
-		io.WriteString(w, mismatch(strings.TrimPrefix(first.URL, "http://")))
-	})
-	trusted := session.WithTrustedHosts(strings.TrimPrefix(first.URL, "http://"), strings.TrimPrefix(second.URL, "http://"))
-	_, err := client(t, first, trusted).Create(t.Context(), alice)
+	first, second := sessiontest.NewServer(), sessiontest.NewServer()
+	defer first.Close()
+	defer second.Close()
+	first.MoveTo(second.URL, 'a')
+	second.MoveTo(first.URL, 'b')
+	hosts := []string{strings.TrimPrefix(first.URL, "http://"), strings.TrimPrefix(second.URL, "http://")}
+	_, err := session.Create(t.Context(), alice, session.WithBaseURL(first.URL), session.WithHTTPClient(first.Client()), session.WithTrustedHosts(hosts...))
 	var moved *session.RegionMismatchError
 	require.ErrorAs(t, err, &moved)
-	assert.Equal(t, strings.TrimPrefix(first.URL, "http://"), moved.Host)
-	assert.Len(t, first.seen(), 1)
-	assert.Len(t, second.seen(), 1)
+	assert.Equal(t, hosts[0], moved.Host)
+	assert.Len(t, first.Requests(), 1)
+	assert.Len(t, second.Requests(), 1)
 }
 
 func TestACodeIsAskedForAnewAfterAMove(t *testing.T) {

@@ -23,18 +23,15 @@ func Example() {
 	defer srv.Close()
 	ctx := context.Background()
 
-	c, err := session.NewClient(session.WithBaseURL(srv.URL)) // or session.WithSubdomain("mysite")
-	if err != nil {
-		log.Fatal(err)
-	}
-	s, err := c.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"})
+	s, err := session.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"},
+		session.WithBaseURL(srv.URL)) // or session.WithSubdomain("mysite")
 	if err != nil {
 		log.Fatal(err)
 	}
 	if err := list(ctx, s); err != nil {
 		log.Print(err)
 	}
-	if err := c.Delete(context.WithoutCancel(ctx), s); err != nil { // even after ^C
+	if err := session.Delete(context.WithoutCancel(ctx), s); err != nil { // even after ^C
 		log.Print(err)
 	}
 	// Output:
@@ -68,24 +65,27 @@ func list(ctx context.Context, s *session.Session) error {
 	return nil
 }
 
-func ExampleCreate() {
-	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
+// A Client keeps its options, and serves any number of users.
+func ExampleClient() {
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"},
+		sessiontest.User{Username: "bob", Password: "hunter2"})
 	defer srv.Close()
 	ctx := context.Background()
 
-	params := session.CreateParams{Username: "alice", Password: "secret"}
-	s, err := session.Create(ctx, params, session.WithBaseURL(srv.URL), session.WithTimeout(5*time.Second))
+	c, err := session.NewClient(session.WithBaseURL(srv.URL), session.WithTimeout(5*time.Second))
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("live sessions:", len(srv.Sessions()))
-	if err := session.Delete(ctx, s); err != nil { // goes back the way Create came
-		log.Fatal(err)
+	for user, password := range map[string]string{"alice": "secret", "bob": "hunter2"} {
+		s, err := c.Create(ctx, session.CreateParams{Username: user, Password: password})
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer c.Delete(ctx, s)
 	}
 	fmt.Println("live sessions:", len(srv.Sessions()))
 	// Output:
-	// live sessions: 1
-	// live sessions: 0
+	// live sessions: 2
 }
 
 func ExampleWithOTP() {

@@ -480,12 +480,62 @@ func TestAPasswordThatIsAWordOfTheAPIDoesNotHideTheType(t *testing.T) {
 	}
 }
 
-func TestRetryAfterIsReported(t *testing.T) {
+func TestRetryAfterIsReportedAndNotSleptOn(t *testing.T) {
 	t.Parallel()
-	srv := answer(t, 429, `{"type":"rate-limited/too-many-login-attempts"}`, "Retry-After", "7")
-	_, err := client(t, srv).Create(t.Context(), alice)
-	assert.Equal(t, 7*time.Second, apiError(t, err).RetryAfter)
-	assert.Len(t, srv.seen(), 1, "and not slept on")
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary})
+	defer srv.Close()
+	srv.SetRateLimit(1, time.Hour)
+	c := newClient(t, session.WithBaseURL(srv.URL), session.WithHTTPClient(srv.Client()))
+	_, err := c.Create(t.Context(), alice)
+	require.NoError(t, err)
+	_, err = c.Create(t.Context(), alice)
+	assert.ErrorIs(t, err, session.ErrRateLimited)
+	assert.InDelta(t, time.Hour, apiError(t, err).RetryAfter, float64(time.Minute))
+	assert.Len(t, srv.Requests(), 2)
+}
+
+func TestALockOutAndItsLanguage(t *testing.T) {
+	t.Parallel()
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary})
+	defer srv.Close()
+	srv.SetLockOut(1, time.Hour)
+	c := newClient(t, session.WithBaseURL(srv.URL), session.WithHTTPClient(srv.Client()), session.WithLanguage("de"))
+	_, err := c.Create(t.Context(), session.CreateParams{Username: "alice", Password: "guess"})
+	assert.ErrorIs(t, err, session.ErrInvalidUsernameOrPassword)
+	_, err = c.Create(t.Context(), alice)
+	assert.ErrorIs(t, err, session.ErrLockedOut)
+	assert.Equal(t, "Ihr Konto ist gesperrt.", apiError(t, err).Message)
+	srv.Advance(time.Hour)
+	_, err = c.Create(t.Context(), alice)
+	assert.NoError(t, err)
+}
+
+func TestTheShapesOf2021AreUnderstood(t *testing.T) {
+	t.Parallel()
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary, OTP: "cccc", Methods: []string{"u2f"}})
+	defer srv.Close()
+	srv.Recorded(2021)
+	var asked atomic.Int32
+	c := newClient(t, session.WithBaseURL(srv.URL), session.WithHTTPClient(srv.Client()), otp("cccc", &asked))
+	_, err := c.Create(t.Context(), session.CreateParams{Username: "alice", Password: "guess"})
+	assert.ErrorIs(t, err, session.ErrInvalidUsernameOrPassword)
+	assert.Equal(t, "bad-request/invalid-username-or-password", apiError(t, err).Type)
+	s, err := c.Create(t.Context(), alice)
+	require.NoError(t, err)
+	assert.True(t, s.TimeoutAt.IsZero())
+	assert.NoError(t, c.Delete(t.Context(), s))
+	assert.Empty(t, srv.Sessions())
+}
+
+func TestASessionIsSentWithTheUserAgentThatMadeIt(t *testing.T) {
+	t.Parallel()
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary})
+	defer srv.Close()
+	srv.BindUserAgent()
+	s, err := session.Create(t.Context(), alice, session.WithBaseURL(srv.URL), session.WithHTTPClient(srv.Client()), session.WithUserAgent("maker/1"))
+	require.NoError(t, err)
+	require.NoError(t, session.Delete(t.Context(), s, session.WithUserAgent("other/1"), session.WithHTTPClient(srv.Client())))
+	assert.Empty(t, srv.Sessions())
 }
 
 // Rule 7.

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"net/http"
-	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -27,36 +25,20 @@ func TestTheDaemonSurvivesEndingsAndLogsOut(t *testing.T) {
 	})
 	assert.NoError(t, err)
 	assert.Empty(t, srv.Sessions())
-	logins := 0
-	for _, r := range srv.Requests() {
-		if r.Method == "POST" {
-			logins++
-		}
-	}
-	assert.Equal(t, 5, logins)
+	assert.Equal(t, 5, srv.Counts().Logins)
 }
 
 func TestTheDaemonSurvivesALoginThatFails(t *testing.T) {
-	fake := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
-	defer fake.Close()
-	logins := 0
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPost {
-			if logins++; logins == 2 {
-				w.WriteHeader(http.StatusServiceUnavailable)
-				return
-			}
-		}
-		fake.ServeHTTP(w, r)
-	}))
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
 	defer srv.Close()
 	err := run(t.Context(), srv.URL, session.CreateParams{Username: "alice", Password: "secret"}, time.Millisecond, 9, func(call int) {
 		if call == 3 {
-			fake.Expire(fake.Sessions()[0])
+			srv.Expire(srv.Sessions()[0])
+			srv.Inject(sessiontest.Fault{Method: "POST", Status: 503})
 		}
 	})
 	assert.NoError(t, err)
-	assert.Equal(t, 2, logins)
+	assert.Equal(t, sessiontest.Counts{Logins: 1}, srv.Counts())
 }
 
 func TestTheDaemonEndsWhenItIsRefused(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/http"
 	"testing"
+	"time"
 
 	files "github.com/Files-com/files-sdk-go/v3"
 	"github.com/Files-com/files-sdk-go/v3/folder"
@@ -83,13 +84,44 @@ func TestTheOfficialSDKStaysLoggedInThroughOurTransport(t *testing.T) {
 		require.NoError(t, list(through))
 		srv.Expire(srv.Sessions()[0])
 	}
-	logins := 0
-	for _, r := range srv.Requests() {
-		if r.Method == http.MethodPost {
-			logins++
-		}
-	}
-	assert.Equal(t, 20, logins)
+	assert.Equal(t, 20, srv.Counts().Logins)
 	require.NoError(t, src.Close(t.Context()))
 	assert.Empty(t, srv.Sessions())
+}
+
+// What the contract says of the SDK holds against the fake server too.
+func TestTheOfficialSDKBehavesAsTheContractSays(t *testing.T) {
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
+	defer srv.Close()
+	c := sdk.Client{Config: config(srv, "")}
+	logIn := func(password string) error {
+		_, err := c.Create(files.SessionCreateParams{Username: "alice", Password: password})
+		return err
+	}
+	kind := func(err error) string {
+		var refused files.ResponseError
+		errors.As(err, &refused)
+		return refused.Type
+	}
+
+	srv.Inject(sessiontest.Fault{Status: 503, Times: 100})
+	assert.Error(t, logIn("secret"))
+	assert.Len(t, srv.Requests(), 4, "it posts a failing login four times")
+
+	srv = sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
+	defer srv.Close()
+	c = sdk.Client{Config: config(srv, "")}
+	srv.SetLockOut(2, time.Hour)
+	for range 2 {
+		assert.Equal(t, "not-authenticated/invalid-username-or-password", kind(logIn("guess")))
+	}
+	assert.Equal(t, "not-authenticated/locked-out", kind(logIn("secret")))
+	srv.Advance(time.Hour)
+	srv.MoveTo("mysite.files.com", 'b')
+	assert.Equal(t, "not-authenticated/lockout-region-mismatch", kind(logIn("secret")))
+	srv.MoveTo("", 0)
+	srv.Recorded(2021)
+	assert.Equal(t, "bad-request/invalid-username-or-password", kind(logIn("guess")))
+	assert.NoError(t, logIn("secret"))
+	assert.Equal(t, 1, srv.Counts().Live)
 }

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -48,6 +49,23 @@ func TestItServesAndEndsOnASignal(t *testing.T) {
 	require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
 	assert.Contains(t, next(), "{Logins:1 Refused:0 Logouts:0 Live:1 SMS:0}")
 	assert.NoError(t, cmd.Wait())
+}
+
+// The README's curl session works as printed, but for the port.
+func TestTheCurlSessionOfTheREADMEWorks(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("no curl here")
+	}
+	readme, err := os.ReadFile("../../../README.md")
+	require.NoError(t, err)
+	script := regexp.MustCompile("(?s)```sh\n(url=.*?)```").FindSubmatch(readme)
+	require.NotNil(t, script)
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
+	defer srv.Close()
+	out, err := exec.CommandContext(t.Context(), "sh", "-c", strings.ReplaceAll(string(script[1]), "http://127.0.0.1:4041", srv.URL)).CombinedOutput()
+	require.NoError(t, err)
+	assert.Equal(t, "[]204\n", string(out))
+	assert.Equal(t, sessiontest.Counts{Logins: 1, Logouts: 1}, srv.Counts(), "%v", srv)
 }
 
 func TestUsersAreRead(t *testing.T) {
