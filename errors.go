@@ -35,7 +35,8 @@ var (
 	ErrSessionEnded = errors.New("session ended")
 	// ErrInvalidResponse: an answer of success that proves no session.
 	ErrInvalidResponse = errors.New("invalid response")
-	// ErrNotSent: no connection was had, so the server knows nothing of it.
+	// ErrNotSent: no connection was had, or the context had ended before one was
+	// tried, so the server knows nothing of it.
 	ErrNotSent = errors.New("not sent")
 	// ErrOutcomeUnknown: the server may have done it or not: the connection
 	// broke after the request, or the answer was a 5xx or an invalid success.

@@ -1,4 +1,5 @@
-// Package session logs users of Files.com in and out by its Session API.
+// Package session logs users of Files.com in and out by its Session API, and
+// keeps them logged in.
 //
 // [Create] logs in and returns a [Session]; every later call to the API
 // carries its ID in the header [AuthHeader]; [Delete] logs out:
@@ -6,10 +7,11 @@
 //	s, err := session.Create(ctx, session.CreateParams{Username: "alice", Password: password},
 //		session.WithSubdomain("mysite"))
 //
+// A [Source] logs in whenever there is no session, and a [Transport] sends it.
 // A login is posted once: it is never sent again when it may have reached the
 // server, and never follows a redirect. Errors are typed: see [APIError],
-// [TwoFactorError] and the Err variables. No error, log record or printed
-// value holds a password, a code or a session ID.
+// [TwoFactorError] and the Err variables. No error, log record or printed value
+// holds a password, a code or a session ID.
 package session
 
 import (

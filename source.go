@@ -50,12 +50,11 @@ type Source struct {
 	unended  []*Session // that Close has yet to log out
 }
 
-// held is a session and the header values that send it.
+// held is a session, and how it is sent.
 type held struct {
 	session *Session
 	origin  string
-	id      []string
-	agent   []string // nil when not known
+	values  [2]string // of headers: the ID and the User-Agent, which may be empty
 }
 
 // flight is a login under way. Fields are guarded by Source.mu until the channel
@@ -243,11 +242,8 @@ func (src *Source) land(f *flight, s *Session, err error, panicked any) *Session
 // hold keeps s until shortly before it times out. The timer knows the Source
 // weakly, so that one that is dropped without Close is collected.
 func (src *Source) hold(s *Session) *held {
-	h := &held{session: s, id: []string{s.ID}}
+	h := &held{session: s, values: [2]string{s.ID, s.UserAgent}}
 	h.origin, _ = s.address(DefaultBaseURL)
-	if s.UserAgent != "" {
-		h.agent = []string{s.UserAgent}
-	}
 	src.origin.Store(&h.origin)
 	src.held.Store(h)
 	lifetime := time.Until(s.TimeoutAt)

@@ -84,8 +84,8 @@ func (t *Transport) login(req *http.Request, body io.Closer) (h *held, err error
 // its header are shared, with no room to append to.
 func (h *held) authenticate(req *http.Request) *http.Request {
 	header := make(http.Header, len(req.Header)+2)
-	if h.agent != nil {
-		header["User-Agent"] = h.agent
+	if h.values[1] != "" {
+		header["User-Agent"] = h.values[1:2:2]
 	}
 	for name, values := range req.Header {
 		switch http.CanonicalHeaderKey(name) { // a map may have any keys
@@ -96,7 +96,7 @@ func (h *held) authenticate(req *http.Request) *http.Request {
 		}
 		header[name] = values[:len(values):len(values)]
 	}
-	header[authHeader] = h.id
+	header[authHeader] = h.values[0:1:1]
 	req = req.WithContext(req.Context())
 	req.Header = header
 	return req
