@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -124,4 +125,25 @@ func TestTheOfficialSDKBehavesAsTheContractSays(t *testing.T) {
 	assert.Equal(t, "bad-request/invalid-username-or-password", kind(logIn("guess")))
 	assert.NoError(t, logIn("secret"))
 	assert.Equal(t, 1, srv.Counts().Live)
+}
+
+func TestCurlBehavesAsTheContractSays(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("no curl here")
+	}
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
+	defer srv.Close()
+	curl := func(args ...string) string {
+		out, err := exec.CommandContext(t.Context(), "curl", append([]string{"-s", "-w", "\n%{http_code} %{content_type}"}, args...)...).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		return string(out)
+	}
+	sessions := srv.URL + "/api/rest/v1/sessions"
+	assert.Regexp(t, `"type":"not-authenticated/invalid-username-or-password"}\n401 application/json$`, curl("-d", "username=alice&password=guess", sessions))
+	assert.Regexp(t, `"type":"not-authenticated/invalid-credentials"}\n401 application/json$`, curl("-X", "DELETE", sessions))
+	assert.Regexp(t, `"id":"[0-9a-f]{40}".*\n201 application/json$`, curl("-H", "Content-Type: application/json", "-d", `{"username":"alice","password":"secret"}`, sessions))
+	auth := "X-FilesAPI-Auth: " + srv.Sessions()[0]
+	assert.Equal(t, "[]\n200 application/json", curl("-H", auth, srv.URL+"/api/rest/v1/folders/"))
+	assert.Equal(t, "\n204 ", curl("-X", "DELETE", "-H", auth, sessions))
+	assert.Equal(t, sessiontest.Counts{Logins: 1, Refused: 1, Logouts: 1}, srv.Counts(), "%v", srv)
 }
