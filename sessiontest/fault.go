@@ -24,11 +24,11 @@ type Fault struct {
 	// injected strikes.
 	Method string  // empty: any
 	Path   string  // empty: any
-	Times  int     // how many; 0: one, or with Chance no end of them
+	Times  int     // how many; 0: one, or with Chance no end of them, as below 0
 	Chance float64 // of each one, by the seed of the server; 0: certain
 
 	After bool          // the request takes effect first
-	Delay time.Duration // before the effect, or with After behind it
+	Delay time.Duration // before the effect, of which there is none if the client leaves; with After behind it
 
 	Status int
 	Header http.Header
@@ -43,8 +43,12 @@ type Fault struct {
 	Bomb     int           // zero bytes, compressed, instead of the body
 }
 
-// Inject has a fault strike matching requests from now on.
+// Inject has a fault strike matching requests from now on. It panics when one of
+// its numbers makes no sense.
 func (s *Server) Inject(f Fault) {
+	if f.Status != 0 && (f.Status < 100 || f.Status > 999) || f.Chance < 0 || f.Chance > 1 || f.Truncate < 0 || f.Bomb < 0 {
+		panic(fmt.Sprintf("sessiontest: a Fault that cannot be: %+v", f))
+	}
 	if f.Times == 0 && f.Chance == 0 {
 		f.Times = 1
 	}
@@ -80,16 +84,18 @@ func (s *Server) strikes(r *http.Request) *Fault {
 
 func (f *Fault) replaces() bool { return f.Status != 0 || f.Reset }
 
-// pause waits, until the client or the server has enough of it.
-func (s *Server) pause(r *http.Request, d time.Duration) {
+// pause waits, and reports whether client and server are still there.
+func (s *Server) pause(r *http.Request, d time.Duration) bool {
 	if d == 0 {
-		return
+		return true
 	}
 	select {
 	case <-time.After(d):
+		return true
 	case <-r.Context().Done():
 	case <-s.closing:
 	}
+	return false
 }
 
 // spoil does what can be done to an answer before it is sent.
@@ -122,7 +128,7 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 // send writes an answer, over the bare connection where net/http would not let it be.
-func (s *Server) send(w http.ResponseWriter, r *http.Request, rep reply, f *Fault) {
+func (s *Server) send(w http.ResponseWriter, rep reply, f *Fault) {
 	if f == nil || !f.Reset && f.Drip == 0 && f.Truncate == 0 && f.Surplus == "" {
 		for name, values := range rep.header {
 			w.Header()[name] = values

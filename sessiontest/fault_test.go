@@ -142,7 +142,23 @@ func TestAFaultDelaysTheEffectOrTheAnswer(t *testing.T) {
 		assert.Len(t, srv.Sessions(), live)
 		cancel()
 		assert.ErrorIs(t, <-done, context.Canceled)
+		if !after {
+			<-struck
+			assert.Equal(t, []sessiontest.Request{{Method: "POST", Path: sessions, Fault: true}}, srv.Requests())
+		}
+		assert.Len(t, srv.Sessions(), live, "no effect, since the client has left")
+		srv.Inject(sessiontest.Fault{After: after, Delay: time.Hour})
+		go func() { _, _, err := try(t, srv); done <- err }()
 		srv.Close() // which no delay holds up
+		assert.Error(t, <-done)
+	}
+}
+
+func TestAFaultThatCannotBeIsRefused(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t)
+	for _, f := range []sessiontest.Fault{{Status: 99}, {Status: 1000}, {Chance: -1}, {Chance: 2}, {Truncate: -1}, {Bomb: -1}} {
+		assert.Panics(t, func() { srv.Inject(f) })
 	}
 }
 

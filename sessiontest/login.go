@@ -150,11 +150,8 @@ func (s *Server) begin(r *http.Request, u *account, now time.Time) answer {
 		})
 	}
 	maps.Copy(body, u.Session)
-	switch id := body["id"].(type) {
-	case string:
-		l.id = id
-	case int:
-		l.id = strconv.Itoa(id)
+	if id := body["id"]; id != nil {
+		l.id = fmt.Sprint(id)
 	}
 	s.sessions[l.id] = l
 	return answer{status: 201, user: u.Username, body: body}
@@ -271,14 +268,15 @@ func (u *account) accepts(otp string, now time.Time) bool {
 func (s *Server) Code(username string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return code(s.users[username].seed, s.now().Unix()/30)
+	u := s.users[username]
+	if u == nil || u.seed == nil {
+		panic("sessiontest: no TOTP for " + username)
+	}
+	return code(u.seed, s.now().Unix()/30)
 }
 
 // code is the six digits of RFC 6238 for a step of 30 s.
 func code(seed []byte, step int64) string {
-	if seed == nil {
-		panic("sessiontest: the user has no TOTP")
-	}
 	mac := hmac.New(sha1.New, seed)
 	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(step)))
 	sum := mac.Sum(nil)

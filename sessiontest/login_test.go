@@ -168,6 +168,7 @@ func TestTOTPIsReal(t *testing.T) {
 	assert.Panics(t, func() { srv.AddUser(sessiontest.User{TOTP: "not base32!"}) })
 	srv.AddUser(alice)
 	assert.Panics(t, func() { srv.Code("alice") })
+	assert.Panics(t, func() { srv.Code("nobody") })
 }
 
 func TestALoginMayWantAChangeFirst(t *testing.T) {

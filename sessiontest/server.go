@@ -190,7 +190,7 @@ func (s *Server) live() []*login {
 	return slices.SortedFunc(maps.Values(s.sessions), func(a, b *login) int { return a.serial - b.serial })
 }
 
-// Requests returns what the server was asked, oldest first.
+// Requests returns all that the server was asked, oldest first.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -229,15 +229,16 @@ func (r Request) String() string {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	params, malformed := readParams(r)
 	f := s.strikes(r)
-	if f != nil && !f.After {
-		s.pause(r, f.Delay)
-	}
+	left := f != nil && !f.After && !s.pause(r, f.Delay)
 	s.mu.Lock()
 	var a answer
-	if f == nil || f.After || !f.replaces() {
+	if !left && (f == nil || f.After || !f.replaces()) {
 		a = s.answer(r, params, malformed)
 	}
 	reply := s.render(r, a, f)
+	if left {
+		reply.status = 0
+	}
 	record := Request{r.Method, r.URL.Path, reply.status, a.user, f != nil}
 	s.requests = append(s.requests, record)
 	watch := s.watch
@@ -245,10 +246,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if watch != nil {
 		watch(record)
 	}
-	if f != nil && f.After {
-		s.pause(r, f.Delay)
+	if left || f != nil && f.After && !s.pause(r, f.Delay) {
+		panic(http.ErrAbortHandler) // which net/http takes for what it is
 	}
-	s.send(w, r, reply, f)
+	s.send(w, reply, f)
 }
 
 // reply is an answer as bytes.
