@@ -142,15 +142,8 @@ func TestAFaultDelaysTheEffectOrTheAnswer(t *testing.T) {
 		assert.Len(t, srv.Sessions(), live)
 		cancel()
 		assert.ErrorIs(t, <-done, context.Canceled)
-		if !after {
-			<-struck
-			assert.Equal(t, []sessiontest.Request{{Method: "POST", Path: sessions, Fault: true}}, srv.Requests())
-		}
-		assert.Len(t, srv.Sessions(), live, "no effect, since the client has left")
-		srv.Inject(sessiontest.Fault{After: after, Delay: time.Hour})
-		go func() { _, _, err := try(t, srv); done <- err }()
 		srv.Close() // which no delay holds up
-		assert.Error(t, <-done)
+		assert.Len(t, srv.Sessions(), live, "no effect, since the client has left")
 	}
 }
 

@@ -47,6 +47,7 @@ func main() {
 		log.Fatal(err)
 	}
 	defer srv.Close()
+	srv.Watch(func(r sessiontest.Request) { log.Print(r) })
 	srv.SetLifetime(*lifetime)
 	srv.SetLockOut(*tries, 10*time.Minute)
 	srv.Recorded(*year)
@@ -54,7 +55,6 @@ func main() {
 	for _, u := range users {
 		log.Print(describe(u))
 	}
-	srv.Watch(func(r sessiontest.Request) { log.Print(r) })
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
 	<-stop
