@@ -178,7 +178,7 @@ func (a *answer) error(r *request) error {
 		a.status == http.StatusForbidden && top.kind == "" && a.header.Get("X-Files-Host") != "" &&
 			bytes.HasPrefix(a.body, []byte("You have connected to a URL that has different security settings")):
 		origin := relocate(r.base, cmp.Or(regionHost(top.data), regionHost(item.data), a.header.Get("X-Files-Host")))
-		if origin != "" && r.follow != nil && r.follow(origin) {
+		if origin != "" && r.follow != nil && r.follow.trusts(origin) {
 			return &movedError{origin, err}
 		}
 		moved := &RegionMismatchError{Host: host(origin), Err: err}

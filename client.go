@@ -6,8 +6,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -27,10 +27,9 @@ const path = "/api/rest/v1/sessions"
 // the client of no options.
 type Client struct {
 	config
-	rest     *resty.Client
-	endpoint string      // of base
-	header   http.Header // of every login
-	late     error       // the cause of an exchange that ends by timeout
+	rest     *resty.Request // copied for each request: nothing of it is written to
+	endpoint string         // of base
+	late     error          // the cause of an exchange that ends by timeout
 }
 
 var defaultClient = sync.OnceValue(func() *Client {
@@ -72,38 +71,30 @@ func (c *Client) connect() {
 		hc.Transport = sharedTransport()
 	}
 	hc.Transport = noRedirect{hc.Transport}
+	c.endpoint, c.late = c.base+path, timeoutError(c.timeout)
 	c.rest = resty.NewWithClient(&hc).
 		SetDoNotParseResponse(true).
 		SetPreRequestHook(func(_ *resty.Client, r *http.Request) error {
-			if r.Body == http.NoBody {
-				delete(r.Header, "Content-Type") // see Delete
-			}
+			r.Context().(*exchange).complete(r)
 			return nil
-		})
-	c.endpoint, c.late = c.base+path, timeoutError(c.timeout)
-	c.header = http.Header{
-		"Accept":          acceptJSON,
-		"Accept-Encoding": acceptIdentity,
-		"Content-Type":    contentForm,
+		}).R()
+	c.rest.Header = http.Header{
+		"Accept":          {"application/json"},
+		"Accept-Encoding": {"identity"}, // see decompress
+		"Content-Type":    {"application/x-www-form-urlencoded"},
 		"User-Agent":      {c.userAgent},
 	}
 	if c.language != "" {
-		c.header["Accept-Language"] = []string{c.language}
+		c.rest.Header["Accept-Language"] = []string{c.language}
 	}
 }
-
-// Header values of every request, which resty clones.
-var (
-	acceptJSON     = []string{"application/json"}
-	acceptIdentity = []string{"identity"} // see decompress
-	contentForm    = []string{"application/x-www-form-urlencoded"}
-)
 
 // noRedirect takes the Location off a redirect: net/http parses it before it
 // asks CheckRedirect, and quotes a bad one in its error.
 type noRedirect struct{ base http.RoundTripper }
 
 func (t noRedirect) RoundTrip(r *http.Request) (*http.Response, error) {
+	r.Header = r.Context().Value(exchangeKey{}).(*exchange).sent
 	resp, err := t.base.RoundTrip(r)
 	if err != nil || resp == nil || resp.StatusCode/100 != 3 {
 		return resp, err
@@ -135,16 +126,16 @@ func (c *Client) Create(ctx context.Context, params CreateParams) (*Session, err
 	if ctx == nil {
 		return nil, fmt.Errorf("session: log in: %w: context is nil", ErrInvalidParams)
 	}
-	s, err := c.logIn(ctx, c.base, params, c.trusts)
+	s, err := c.logIn(ctx, c.base, params, &c.config)
 	if moved, ok := err.(*movedError); ok {
 		return c.logIn(ctx, moved.origin, params, nil)
 	}
 	return s, err
 }
 
-// logIn logs in at one host, with a second factor when that is asked for. Where
-// follow allows it, a region mismatch is a *movedError.
-func (c *Client) logIn(ctx context.Context, base string, params CreateParams, follow func(origin string) bool) (*Session, error) {
+// logIn logs in at one host, with a second factor when that is asked for. A region
+// mismatch that follow trusts is a *movedError.
+func (c *Client) logIn(ctx context.Context, base string, params CreateParams, follow *config) (*Session, error) {
 	s, err := c.post(ctx, base, params, params.secrets(), follow)
 	challenge, wanted := err.(*TwoFactorError)
 	if !wanted || c.otp == nil || params.OTP != "" {
@@ -159,10 +150,10 @@ func (c *Client) logIn(ctx context.Context, base string, params CreateParams, fo
 		return nil, fmt.Errorf("session: log in at %s: ask for the second factor: %w", host(base), err)
 	}
 	answer := challenge.Answer(params, code)
-	return c.post(ctx, base, answer, append(answer.secrets(), params.Password, partial), follow)
+	return c.post(ctx, base, answer, secrets{answer.OTP, params.Password, partial}, follow)
 }
 
-func (c *Client) post(ctx context.Context, base string, params CreateParams, hide secrets, follow func(string) bool) (*Session, error) {
+func (c *Client) post(ctx context.Context, base string, params CreateParams, hide secrets, follow *config) (*Session, error) {
 	if err := params.validate(); err != nil {
 		return nil, err
 	}
@@ -170,7 +161,6 @@ func (c *Client) post(ctx context.Context, base string, params CreateParams, hid
 		op:      "log in at ",
 		method:  http.MethodPost,
 		base:    base,
-		header:  c.header,
 		body:    params.encode(),
 		secrets: hide,
 		follow:  follow,
@@ -210,15 +200,7 @@ func (c *Client) Delete(ctx context.Context, s *Session) error {
 	if err != nil {
 		return fmt.Errorf("session: log out: %w: %w", ErrInvalidParams, err)
 	}
-	header := make(http.Header, 6)
-	maps.Copy(header, c.header)
-	// without a Content-Type resty would look for one, and the hook of connect
-	// takes this one off
-	header[authHeader] = []string{s.ID}
-	if s.UserAgent != "" && s.UserAgent != c.userAgent {
-		header["User-Agent"] = []string{s.UserAgent}
-	}
-	r := &request{op: "log out at ", method: http.MethodDelete, base: base, header: header, secrets: secrets{s.ID}}
+	r := &request{op: "log out at ", method: http.MethodDelete, base: base, session: s, secrets: secrets{s.ID}}
 	return c.do(ctx, r, func(a *answer) error {
 		if a.status/100 == 2 {
 			return nil
@@ -231,17 +213,17 @@ func (c *Client) Delete(ctx context.Context, s *Session) error {
 }
 
 // authHeader is AuthHeader as net/http spells it.
-var authHeader = http.CanonicalHeaderKey(AuthHeader)
+const authHeader = "X-Filesapi-Auth"
 
 // request is what do sends. A DELETE may be sent again.
 type request struct {
 	op      string // for errors: what is done at base
 	method  string
 	base    string
-	header  http.Header
-	body    []byte
+	body    []byte   // of a login
+	session *Session // to log out
 	secrets secrets
-	follow  func(origin string) bool // nil: a region mismatch is not followed
+	follow  *config // whose trust a region mismatch is followed by; nil: it is not
 }
 
 // doing says what r does, for errors.
@@ -294,18 +276,63 @@ func backoff(n int, first, most time.Duration) time.Duration {
 	return wait - rand.N(wait/2)
 }
 
-// progress is what net/http tells of the connection of a request. A RoundTripper
-// that tells nothing may have sent it.
-type progress struct {
+// exchange is one attempt of a request, and the context of it.
+type exchange struct {
+	context.Context
+	answer
+
+	method  string
+	form    []byte
+	reader  bytes.Reader // of form
+	session *Session
+	id      [1]string
+	sent    http.Header // until its RoundTrip, or http.Client would copy it for redirects
+
+	// What net/http tells of the connection. A RoundTripper that tells nothing may
+	// have sent the request.
 	trace      httptrace.ClientTrace
 	asked, got atomic.Bool
 }
 
-// noBytes is a body that net/http knows to be empty.
-var noBytes = bytes.NewReader(nil)
+type exchangeKey struct{}
 
-func (p *progress) getConn(string)                { p.asked.Store(true) }
-func (p *progress) gotConn(httptrace.GotConnInfo) { p.got.Store(true) }
+// Value returns x by its key.
+func (x *exchange) Value(key any) any {
+	if key == (exchangeKey{}) {
+		return x
+	}
+	return x.Context.Value(key)
+}
+
+func (x *exchange) getConn(string)                { x.asked.Store(true) }
+func (x *exchange) gotConn(httptrace.GotConnInfo) { x.got.Store(true) }
+
+func (x *exchange) getBody() (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(x.form)), nil
+}
+
+// Format prints no secret of x, which every RoundTripper meets.
+func (x *exchange) Format(f fmt.State, _ rune) { io.WriteString(f, "session.exchange") }
+
+// complete makes the request that is meant of the one that resty made, a GET:
+// with a body resty would take twice the memory.
+func (x *exchange) complete(r *http.Request) {
+	r.Method = x.method
+	if x.form != nil {
+		x.reader.Reset(x.form)
+		r.Body, r.GetBody, r.ContentLength = io.NopCloser(&x.reader), x.getBody, int64(len(x.form))
+	} else {
+		delete(r.Header, "Content-Type")
+	}
+	if x.session != nil {
+		x.id[0] = x.session.ID
+		r.Header[authHeader] = x.id[:]
+		if x.session.UserAgent != "" {
+			r.Header["User-Agent"] = []string{x.session.UserAgent}
+		}
+	}
+	x.sent, r.Header = r.Header, http.Header{}
+}
 
 // attempt makes one exchange.
 func (c *Client) attempt(ctx context.Context, r *request) (*answer, error) {
@@ -314,22 +341,18 @@ func (c *Client) attempt(ctx context.Context, r *request) (*answer, error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, c.late)
 	defer cancel()
-	sent := new(progress)
-	sent.trace.GetConn, sent.trace.GotConn = sent.getConn, sent.gotConn
-	req := c.rest.R().SetContext(httptrace.WithClientTrace(ctx, &sent.trace))
-	req.Header = r.header
-	req.Body = noBytes
-	if r.body != nil {
-		req.Body = bytes.NewReader(r.body)
-	}
+	x := &exchange{method: r.method, form: r.body, session: r.session}
+	x.trace.GetConn, x.trace.GotConn = x.getConn, x.gotConn
+	x.Context = httptrace.WithClientTrace(ctx, &x.trace)
 	endpoint := c.endpoint
 	if r.base != c.base {
 		endpoint = r.base + path
 	}
-	resp, err := req.Execute(r.method, endpoint)
+	req := *c.rest
+	resp, err := req.SetContext(x).Execute(http.MethodGet, endpoint) // see complete
 	if err != nil {
 		failed := &failure{op: r.doing(), outcome: ErrOutcomeUnknown}
-		if sent.asked.Load() && !sent.got.Load() {
+		if x.asked.Load() && !x.got.Load() {
 			failed.outcome = ErrNotSent
 		}
 		var cert *tls.CertificateVerificationError
@@ -338,15 +361,15 @@ func (c *Client) attempt(ctx context.Context, r *request) (*answer, error) {
 		return nil, failed
 	}
 	raw := resp.RawResponse
-	a := &answer{status: raw.StatusCode, header: raw.Header}
-	if a.status < 200 { // the body of a 101 is a connection
+	x.status, x.header = raw.StatusCode, raw.Header
+	if x.status < 200 { // the body of a 101 is a connection
 		raw.Body.Close()
-		return a, nil
+		return &x.answer, nil
 	}
-	if a.body, err = readBody(ctx, raw); err != nil {
-		a.err = quiet(ctx, err, r.secrets, false)
+	if x.body, err = readBody(ctx, raw); err != nil {
+		x.err = quiet(ctx, err, r.secrets, false)
 	}
-	return a, nil
+	return &x.answer, nil
 }
 
 // log writes the record of an attempt.

@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -234,6 +236,73 @@ func FuzzDecodeSession(f *testing.F) {
 			t.Fatal("a session that cannot be loaded:", err)
 		}
 	})
+}
+
+// scan takes what encoding/json takes, and members are what that finds.
+func FuzzScan(f *testing.F) {
+	for _, seed := range []string{
+		`{"a":[1,-0.5e+7,{"b":null}],"c":"\u00e9\"\\","\u0061":true,"a":false}`, `[]`, `{}`, ` 1`, `01`, `-`, `1.`, `1e`, `.5`, `+1`, `nul`, `truex`,
+		`"\x"`, `"\u12g4"`, "\"\x1f\"", "\"\x7f\xff\"", `"`, `"\`, `"\u123`, `[1,]`, `[,1]`, `[1 2]`, `{"a"}`, `{"a":}`, `{"a":1,}`, `{1:2}`, `{"a":1]`, `[1}`, `[1]]`, ``, `{`, `{"a`, `{"a" :1 , "b":2 }`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		data = trimJSON(data)
+		valid := json.Valid(data)
+		if scan(data, 0, 0, nil) == len(data) != valid {
+			t.Fatalf("encoding/json says %v", valid)
+		}
+		got := map[string]string{}
+		values := []string{}
+		for key, value := range members(data) {
+			got[string(key)] = string(value)
+			values = append(values, string(value))
+		}
+		if !valid || !utf8.Valid(data) {
+			return
+		}
+		var object map[string]json.RawMessage
+		var array []json.RawMessage
+		switch data[0] {
+		case '{':
+			if json.Unmarshal(data, &object) != nil || len(object) != len(got) {
+				t.Fatalf("%q, not %q", got, object)
+			}
+			for key, value := range object {
+				if got[key] != string(value) {
+					t.Fatalf("%q is %q, not %q", key, got[key], value)
+				}
+			}
+		case '[':
+			if json.Unmarshal(data, &array) != nil || len(array) != len(values) {
+				t.Fatalf("%q, not %q", values, array)
+			}
+			for i, value := range array {
+				if values[i] != string(value) {
+					t.Fatalf("%q, not %q", values[i], value)
+				}
+			}
+		default:
+			if len(values) > 0 {
+				t.Fatalf("members of no object: %q", values)
+			}
+		}
+	})
+}
+
+func TestJSONIsAsDeepAsThatOfTheStandardLibrary(t *testing.T) {
+	t.Parallel()
+	for _, depth := range []int{9_999, 10_000, 10_001, 30_000} {
+		data := []byte(strings.Repeat("[", depth) + strings.Repeat("]", depth))
+		assert.Equal(t, json.Valid(data), scan(data, 0, 0, nil) == len(data), depth)
+	}
+}
+
+func TestEveryByteIsEscapedAsInAForm(t *testing.T) {
+	t.Parallel()
+	for c := range 256 {
+		assert.Equal(t, url.QueryEscape(string([]byte{byte(c)})), string(appendEscaped(nil, string([]byte{byte(c)}))))
+	}
 }
 
 func FuzzDecodeError(f *testing.F) {

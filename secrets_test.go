@@ -1,9 +1,11 @@
 package session_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"testing"
 	"time"
 
@@ -77,6 +79,26 @@ func TestPrintedFormsTellWhatIsSafe(t *testing.T) {
 	assert.Equal(t, "session: second factor wanted", (&session.TwoFactorError{}).Error())
 	assert.Equal(t, "session: the site is served from another host", (&session.RegionMismatchError{}).Error())
 	assert.Equal(t, "session: 503 Service Unavailable: the site is served from h", (&session.RegionMismatchError{Host: "h", Err: api}).Error())
+}
+
+// A RoundTripper of the caller's may print what it gets, but for the request.
+func TestTheContextOfARequestHoldsNoSecret(t *testing.T) {
+	t.Parallel()
+	calls := 0
+	c := newClient(t, session.WithHTTPClient(&http.Client{Timeout: time.Minute, Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		calls++
+		child, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		for _, ctx := range []context.Context{r.Context(), child} {
+			assertQuiet(t, ctx)
+			assertQuiet(t, struct{ V context.Context }{ctx})
+		}
+		return nil, errBroken
+	})}), session.WithRetries(0))
+	_, err := c.Create(t.Context(), alice)
+	assert.ErrorIs(t, err, errBroken)
+	assert.ErrorIs(t, c.Delete(t.Context(), &session.Session{ID: idCanary}), errBroken)
+	assert.Equal(t, 2, calls)
 }
 
 func TestNilPointersPrintAndLog(t *testing.T) {

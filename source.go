@@ -143,7 +143,7 @@ func (src *Source) wait(ctx context.Context) (*held, error) {
 
 // left is the error of a caller whose context ended.
 func left(ctx context.Context) error {
-	return fmt.Errorf("session: wait for a login: %w", quiet(ctx, ctx.Err(), nil, true))
+	return fmt.Errorf("session: wait for a login: %w", quiet(ctx, ctx.Err(), secrets{}, true))
 }
 
 // join returns the flight to wait for, or without one what there is to return.
