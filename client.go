@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"strings"
@@ -35,24 +34,6 @@ type Client struct {
 var defaultClient = sync.OnceValue(func() *Client {
 	c, _ := NewClient()
 	return c
-})
-
-// sharedTransport serves every client that brings none of its own. Idle
-// connections close before any server or middlebox is known to close them, so
-// that a lone login never meets a dead one.
-var sharedTransport = sync.OnceValue(func() *http.Transport {
-	return &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(0)},
-		TLSHandshakeTimeout:    10 * time.Second,
-		MaxIdleConns:           256,
-		MaxIdleConnsPerHost:    256,
-		IdleConnTimeout:        10 * time.Second,
-		MaxResponseHeaderBytes: 64 << 10,
-		ForceAttemptHTTP2:      true,
-		HTTP2:                  &http.HTTP2Config{WriteByteTimeout: 10 * time.Second},
-	}
 })
 
 func clientFor(opts []Option) (*Client, error) {

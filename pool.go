@@ -1,0 +1,55 @@
+package session
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// sharedTransport serves every client that brings none of its own.
+var sharedTransport = sync.OnceValue(newTransport)
+
+// newTransport makes a transport for mass logins: many connections to a host,
+// made few at a time, so that all but the first ones resume their TLS. Idle ones
+// close before any server or middlebox is known to close them, so that a lone
+// login never meets a dead one.
+func newTransport() *http.Transport {
+	tr := &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(0)},
+		TLSHandshakeTimeout:    10 * time.Second, // behind a proxy
+		MaxIdleConns:           256,
+		MaxIdleConnsPerHost:    256,
+		MaxConnsPerHost:        256,
+		IdleConnTimeout:        10 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+		ForceAttemptHTTP2:      true,
+		HTTP2:                  &http.HTTP2Config{WriteByteTimeout: 10 * time.Second},
+	}
+	dialer := tls.Dialer{
+		NetDialer: &net.Dialer{Timeout: 20 * time.Second}, // the handshake included
+		Config:    tr.TLSClientConfig,                     // with the protocols that net/http sets before it dials
+	}
+	var hosts sync.Map // of channels: who dials holds a place
+	tr.DialTLSContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		host, _ := hosts.LoadOrStore(addr, make(chan struct{}, 8))
+		places := host.(chan struct{})
+		// net/http has ctx outlive the request, which another connection may have
+		// served meanwhile
+		x := ctx.Value(exchangeKey{}).(*exchange)
+		select {
+		case places <- struct{}{}:
+			defer func() { <-places }()
+		case <-x.Done():
+		}
+		if x.Err() != nil {
+			return nil, x.Err()
+		}
+		return dialer.DialContext(ctx, network, addr)
+	}
+	return tr
+}
