@@ -40,12 +40,19 @@ func together(n int, f func()) {
 func TestManyLoginsConnectEightAtATimeAndResume(t *testing.T) {
 	t.Parallel()
 	const logins = 64
-	var inside, handshakes, most, full atomic.Int32
+	var inside, arrived, handshakes, most, full atomic.Int32
 	all := make(chan struct{})
+	var eight [1 + logins/8]chan struct{}
+	for i := range eight {
+		eight[i] = make(chan struct{})
+	}
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if inside.Add(1) == 1+logins { // the first login was alone
+		switch inside.Add(1) {
+		case 1:
+			w.Header().Set("Connection", "close") // or it would serve another login
+		case 1 + logins:
 			close(all)
-		} else if inside.Load() > 1 {
+		default:
 			<-all
 		}
 		w.WriteHeader(http.StatusCreated)
@@ -53,14 +60,20 @@ func TestManyLoginsConnectEightAtATimeAndResume(t *testing.T) {
 	}))
 	srv.TLS = &tls.Config{
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			for n := handshakes.Add(1); ; {
-				if m := most.Load(); n <= m || most.CompareAndSwap(m, n) {
-					return nil, nil
+			n := arrived.Add(1) - 1 // 0 is the first login's
+			for at := handshakes.Add(1); ; {
+				if m := most.Load(); at <= m || most.CompareAndSwap(m, at) {
+					break
 				}
 			}
+			if n%8 == 0 {
+				close(eight[n/8])
+			}
+			<-eight[(n+7)/8] // a handshake waits until eight are under way
+			handshakes.Add(-1)
+			return nil, nil
 		},
 		VerifyConnection: func(state tls.ConnectionState) error {
-			handshakes.Add(-1)
 			if !state.DidResume {
 				full.Add(1)
 			}
@@ -76,7 +89,7 @@ func TestManyLoginsConnectEightAtATimeAndResume(t *testing.T) {
 	}
 	logIn()
 	together(logins, logIn)
-	assert.LessOrEqual(t, most.Load(), int32(8))
+	assert.EqualValues(t, 8, most.Load())
 	assert.EqualValues(t, 1, full.Load(), "the others resumed")
 }
 
