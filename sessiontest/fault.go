@@ -16,9 +16,9 @@ import (
 // EdgeHTML is the page that the edge of Files.com answers under a 502.
 const EdgeHTML = "<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center><hr><center>files.com</center></body></html>"
 
-// Fault is something that goes wrong with requests. What Status, Header, Body
-// and Reset say replaces the answer; then the request takes no effect, unless
-// After says so. The other fields spoil the answer that there is.
+// Fault is something that goes wrong with requests. Status, Body and Reset
+// replace the answer; then the request takes no effect, unless After says so. The
+// other fields spoil the answer that there is.
 type Fault struct {
 	// The requests that it strikes. Of several faults that match, the first one
 	// injected strikes.
@@ -30,11 +30,11 @@ type Fault struct {
 	After bool          // the request takes effect first
 	Delay time.Duration // before the effect, of which there is none if the client leaves; with After behind it
 
-	Status int
-	Header http.Header
-	Body   string
-	Reset  bool // resets the connection instead of an answer
+	Status int    // 0 with a Body: 200
+	Body   string // empty with a Status: none
+	Reset  bool   // resets the connection instead of an answer
 
+	Header   http.Header   // over that of the answer
 	HTTPCode any           // the value of http-code in an error
 	Drip     time.Duration // pause before each byte of the body
 	Truncate int           // bytes at the end of the body that are not sent
@@ -82,7 +82,7 @@ func (s *Server) strikes(r *http.Request) *Fault {
 	return nil
 }
 
-func (f *Fault) replaces() bool { return f.Status != 0 || f.Reset }
+func (f *Fault) replaces() bool { return f.Status != 0 || f.Body != "" || f.Reset }
 
 // pause waits, and reports whether client and server are still there.
 func (s *Server) pause(r *http.Request, d time.Duration) bool {
@@ -98,10 +98,13 @@ func (s *Server) pause(r *http.Request, d time.Duration) bool {
 	return false
 }
 
-// spoil does what can be done to an answer before it is sent.
+// spoil replaces an answer and sets its header.
 func (f *Fault) spoil(rep *reply) {
 	if f.replaces() {
-		rep.status, rep.body = f.Status, []byte(f.Body)
+		if rep.status = f.Status; f.Status == 0 && !f.Reset {
+			rep.status = http.StatusOK
+		}
+		rep.body = []byte(f.Body)
 		for _, name := range []string{"Content-Type", "X-Files-Error-Class"} {
 			rep.header.Del(name)
 		}
@@ -109,18 +112,22 @@ func (f *Fault) spoil(rep *reply) {
 	for name, values := range f.Header {
 		rep.header[http.CanonicalHeaderKey(name)] = values
 	}
-	if f.Bomb > 0 {
-		rep.body = nil
+}
+
+// compress does what Gzip and Bomb say, if there is a fault.
+func (f *Fault) compress(rep *reply) {
+	if f == nil || !f.Gzip && f.Bomb == 0 {
+		return
 	}
-	if f.Gzip || f.Bomb > 0 {
-		var b bytes.Buffer
-		zw := gzip.NewWriter(&b)
+	var b bytes.Buffer
+	zw := gzip.NewWriter(&b)
+	if f.Bomb == 0 {
 		zw.Write(rep.body)
-		io.CopyN(zw, zeros{}, int64(f.Bomb))
-		zw.Close()
-		rep.body = b.Bytes()
-		rep.header.Set("Content-Encoding", "gzip")
 	}
+	io.CopyN(zw, zeros{}, int64(f.Bomb))
+	zw.Close()
+	rep.body = b.Bytes()
+	rep.header.Set("Content-Encoding", "gzip")
 }
 
 type zeros struct{}
@@ -128,7 +135,7 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 // send writes an answer, over the bare connection where net/http would not let it be.
-func (s *Server) send(w http.ResponseWriter, rep reply, f *Fault) {
+func (s *Server) send(w http.ResponseWriter, r *http.Request, rep reply, f *Fault) {
 	if f == nil || !f.Reset && f.Drip == 0 && f.Truncate == 0 && f.Surplus == "" {
 		for name, values := range rep.header {
 			w.Header()[name] = values
@@ -137,11 +144,22 @@ func (s *Server) send(w http.ResponseWriter, rep reply, f *Fault) {
 		w.Write(rep.body)
 		return
 	}
+	s.hijacked.Add(1)
+	defer s.hijacked.Done()
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		panic("sessiontest: a fault wants HTTP/1.1: " + err.Error())
 	}
 	defer conn.Close()
+	sent := make(chan struct{})
+	defer close(sent)
+	go func() { // a client that does not read holds up no Close
+		select {
+		case <-s.closing:
+			conn.Close()
+		case <-sent:
+		}
+	}()
 	if f.Reset {
 		raw := conn
 		if secure, ok := conn.(*tls.Conn); ok {
@@ -163,12 +181,16 @@ func (s *Server) send(w http.ResponseWriter, rep reply, f *Fault) {
 	head.WriteString("\r\n")
 	conn.Write(head.Bytes())
 	body := rep.body[:max(0, len(rep.body)-f.Truncate)]
+	if r.Method == http.MethodHead {
+		body = nil
+	}
+	body = append(body[:len(body):len(body)], f.Surplus...)
 	if f.Drip == 0 {
-		conn.Write(append(body[:len(body):len(body)], f.Surplus...))
+		conn.Write(body)
 		return
 	}
 	// nobody tells a hijacked handler that the client has left, but a write does
-	for _, c := range append(body[:len(body):len(body)], f.Surplus...) {
+	for _, c := range body {
 		select {
 		case <-time.After(f.Drip):
 		case <-s.closing:

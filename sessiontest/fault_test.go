@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -33,6 +34,15 @@ func try(t *testing.T, srv *sessiontest.Server) (resp *http.Response, body strin
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
 	return resp, string(data), err
+}
+
+// dial connects to a server over plain TCP.
+func dial(t *testing.T, srv *sessiontest.Server) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(srv.URL, "http://"))
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	return conn
 }
 
 func TestAFaultReplacesTheAnswer(t *testing.T) {
@@ -189,9 +199,7 @@ func TestAFaultSendsSurplusBytes(t *testing.T) {
 	srv := newServer(t, alice)
 	id := logIn(t, srv, good).body["id"].(string)
 	srv.Inject(sessiontest.Fault{Surplus: "{}"})
-	conn, err := net.Dial("tcp", strings.TrimPrefix(srv.URL, "http://"))
-	require.NoError(t, err)
-	defer conn.Close()
+	conn := dial(t, srv)
 	io.WriteString(conn, "DELETE "+sessions+" HTTP/1.1\r\nHost: x\r\nX-FilesAPI-Auth: "+id+"\r\n\r\n")
 	raw, err := io.ReadAll(conn)
 	require.NoError(t, err)
@@ -214,9 +222,7 @@ func TestCompressedFaultsAreGzip(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t, alice)
 	srv.Inject(sessiontest.Fault{Gzip: true, Status: 500, Body: "x"})
-	conn, err := net.Dial("tcp", strings.TrimPrefix(srv.URL, "http://"))
-	require.NoError(t, err)
-	defer conn.Close()
+	conn := dial(t, srv)
 	io.WriteString(conn, "GET / HTTP/1.0\r\n\r\n")
 	raw, err := io.ReadAll(conn)
 	require.NoError(t, err)
@@ -226,4 +232,65 @@ func TestCompressedFaultsAreGzip(t *testing.T) {
 	plain, err := io.ReadAll(zr)
 	require.NoError(t, err)
 	assert.Equal(t, "x", string(plain))
+}
+
+func TestABodyAloneReplacesAndAHeaderAloneDoesNot(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t, alice)
+	srv.Inject(sessiontest.Fault{Body: sessiontest.EdgeHTML})
+	resp, body, err := try(t, srv)
+	require.NoError(t, err)
+	assert.Equal(t, 200, resp.StatusCode)
+	assert.Equal(t, sessiontest.EdgeHTML, body)
+	assert.Empty(t, srv.Sessions())
+
+	srv.Inject(sessiontest.Fault{Header: http.Header{"content-type": {"text/plain"}}})
+	resp, body, err = try(t, srv)
+	require.NoError(t, err)
+	assert.Equal(t, 201, resp.StatusCode)
+	assert.Equal(t, "text/plain", resp.Header.Get("Content-Type"))
+	assert.Contains(t, body, srv.Sessions()[0])
+}
+
+func TestAHEADHasNoBodyWhateverTheFault(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t)
+	srv.Inject(sessiontest.Fault{Drip: time.Microsecond})
+	conn := dial(t, srv)
+	io.WriteString(conn, "HEAD "+sessions+" HTTP/1.1\r\nHost: x\r\n\r\n")
+	raw, err := io.ReadAll(conn)
+	require.NoError(t, err)
+	_, body, _ := bytes.Cut(raw, []byte("\r\n\r\n"))
+	assert.Empty(t, body)
+	assert.Contains(t, string(raw), "Content-Length: ")
+}
+
+// A client that neither sends nor reads what it should is cut off.
+func TestCloseWaitsForNoClient(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]*sessiontest.Fault{
+		"upload":             nil,
+		"answer":             {Body: strings.Repeat("x", 16<<20)},
+		"answer with a trap": {Body: strings.Repeat("x", 16<<20), Surplus: "x"},
+		"drip":               {Drip: time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := sessiontest.NewServer(alice)
+			length := 100
+			answered := make(chan bool, 1)
+			if fault != nil {
+				srv.Inject(*fault)
+				srv.Watch(func(sessiontest.Request) { answered <- true })
+				length = 0
+			} else {
+				answered <- true
+			}
+			conn := dial(t, srv)
+			fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nContent-Type: %s\r\n\r\n", sessions, length, form)
+			<-answered
+			srv.Close()
+			srv.Close()
+		})
+	}
 }

@@ -34,7 +34,8 @@ type account struct {
 	User
 	seed    []byte
 	failed  int
-	locked  time.Time // until when
+	locked  time.Time            // until when
+	partial map[string]time.Time // when they end, by ID
 	smsSent time.Time
 	used    bool  // OTP
 	step    int64 // of the last code of TOTP
@@ -84,7 +85,8 @@ func (s *Server) Recorded(year int) {
 	s.set(func(c *settings) { c.recorded = year })
 }
 
-// Watch calls f with each request as it is answered.
+// Watch calls f with each request as it is answered, one at a time and in the
+// order of [Server.Requests]. The server answers nothing else meanwhile.
 func (s *Server) Watch(f func(Request)) {
 	s.set(func(c *settings) { c.watch = f })
 }
@@ -95,9 +97,15 @@ func (s *Server) set(change func(*settings)) {
 	change(&s.settings)
 }
 
-func (s *Server) logIn(r *http.Request, params map[string]string) answer {
+func (s *Server) logIn(r *http.Request, params map[string]string, malformed *answer) answer {
 	now := s.now()
-	if s.moved != "" {
+	switch {
+	case r.Header.Get("X-FilesAPI-Key") != "":
+		return answer{status: 403, kind: "not-authorized/cannot-login-while-using-key",
+			message: "You cannot log in while using an API key."}
+	case malformed != nil:
+		return *malformed
+	case s.moved != "":
 		return s.mismatch()
 	}
 	if wait := s.limited(now); wait > 0 {
@@ -111,7 +119,7 @@ func (s *Server) logIn(r *http.Request, params map[string]string) answer {
 		return wrong
 	}
 	byKey, byCode := methods(u.User)
-	byPartial := partial != "" && s.partial[partial] == username
+	byPartial := now.Before(u.partial[partial])
 	fail := func(a answer) answer {
 		if u.failed++; s.tries > 0 && u.failed >= s.tries {
 			u.failed, u.locked = 0, now.Add(s.lockedFor)
@@ -131,14 +139,16 @@ func (s *Server) logIn(r *http.Request, params map[string]string) answer {
 	case byPartial && !byKey, !byPartial && !byCode, !u.accepts(otp, now):
 		return fail(answer{status: 401, kind: "not-authenticated/one-time-password-incorrect", message: "One time password is incorrect."})
 	}
-	delete(s.partial, partial)
+	delete(u.partial, partial)
 	u.failed, u.smsSent = 0, time.Time{}
 	return s.begin(r, u, now)
 }
 
 // begin makes a session and its answer.
 func (s *Server) begin(r *http.Request, u *account, now time.Time) answer {
-	s.serial++
+	if s.serial++; s.serial%1024 == 0 {
+		s.forget()
+	}
 	l := &login{id: randomHex(20), username: u.Username, userAgent: r.UserAgent(), serial: s.serial, until: now.Add(s.lifetime)}
 	body := map[string]any{"id": l.id, "language": nil, "max_dir_listing_size": 100000, "ssl_required": true, "tls_disabled": false}
 	if s.recorded != 2021 {
@@ -150,22 +160,25 @@ func (s *Server) begin(r *http.Request, u *account, now time.Time) answer {
 		})
 	}
 	maps.Copy(body, u.Session)
-	if id := body["id"]; id != nil {
+	if id := body["id"]; id != nil && id != "" {
 		l.id = fmt.Sprint(id)
 	}
 	s.sessions[l.id] = l
 	return answer{status: 201, user: u.Username, body: body}
 }
 
+// codeLife is how long an SMS is good for, and here a partial session too.
+const codeLife = 10 * time.Minute
+
 // challenge demands the second factor. A login by SMS alone sends the code, once
-// within the 10 minutes that it is good for.
+// while it is good.
 func (s *Server) challenge(u *account, byKey bool, now time.Time) answer {
 	names := u.Methods
 	if names == nil {
 		names = []string{"totp"}
 	}
 	if len(names) == 1 && names[0] == "sms" {
-		if !u.smsSent.IsZero() && now.Before(u.smsSent.Add(10*time.Minute)) {
+		if !u.smsSent.IsZero() && now.Before(u.smsSent.Add(codeLife)) {
 			return answer{status: 422, kind: "processing-failure/two-factor-authentication-code-already-sent", message: "The code was already sent."}
 		}
 		u.smsSent = now
@@ -174,7 +187,11 @@ func (s *Server) challenge(u *account, byKey bool, now time.Time) answer {
 	data := map[string]any{"two_factor_authentication_methods": names}
 	if byKey {
 		id := randomHex(20)
-		s.partial[id] = u.Username
+		if u.partial == nil {
+			u.partial = map[string]time.Time{}
+		}
+		maps.DeleteFunc(u.partial, func(_ string, until time.Time) bool { return !now.Before(until) })
+		u.partial[id] = now.Add(codeLife)
 		data["partial_session_id"] = id
 	}
 	return answer{status: 401, kind: "not-authenticated/two-factor-authentication-error", data: data,
@@ -247,7 +264,8 @@ func methods(u User) (byKey, byCode bool) {
 // accepts checks a code, and uses it up where it is good once. A code of TOTP
 // may be one step late.
 func (u *account) accepts(otp string, now time.Time) bool {
-	if u.OTP != "" && otp == u.OTP && !(u.SingleUse && u.used) {
+	late := !u.smsSent.IsZero() && !now.Before(u.smsSent.Add(codeLife))
+	if u.OTP != "" && otp == u.OTP && !(u.SingleUse && u.used) && !late {
 		u.used = true
 		return true
 	}

@@ -2,8 +2,10 @@ package sessiontest_test
 
 import (
 	"encoding/base32"
+	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -138,6 +140,20 @@ func TestAnSMSIsSentOnce(t *testing.T) {
 	assert.Equal(t, 3, srv.Counts().SMS)
 }
 
+func TestWhatAChallengeGaveEndsAfterTenMinutes(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t, sessiontest.User{Username: "alice", Password: "secret", OTP: "123456", Methods: []string{"yubi"}},
+		sessiontest.User{Username: "bob", Password: "secret", OTP: "123456", Methods: []string{"sms"}})
+	for wait, status := range map[time.Duration]int{10*time.Minute - time.Second: 201, 10 * time.Minute: 401} {
+		partial := logIn(t, srv, good).body["data"].(map[string]any)["partial_session_id"].(string)
+		logIn(t, srv, "username=bob&password=secret")
+		srv.Advance(wait)
+		assert.Equal(t, status, logIn(t, srv, "username=alice&otp=123456&partial_session_id="+partial).status)
+		assert.Equal(t, status, logIn(t, srv, "username=bob&password=secret&otp=123456").status)
+		srv.Advance(time.Hour)
+	}
+}
+
 func TestACodeIsGoodOnce(t *testing.T) {
 	t.Parallel()
 	user := sessiontest.User{Username: "alice", Password: "secret", OTP: "123456", SingleUse: true}
@@ -260,6 +276,35 @@ func TestWatchSeesEachRequest(t *testing.T) {
 	srv.Watch(func(r sessiontest.Request) { got = append(got, r) })
 	logIn(t, srv, good)
 	assert.Equal(t, srv.Requests(), got)
+}
+
+func TestWatchIsCalledOnceAtATimeInOrder(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t, alice)
+	var seen []sessiontest.Request
+	srv.Watch(func(r sessiontest.Request) {
+		seen = append(seen, r)
+		assert.Equal(t, len(seen), len(srv.Requests()))
+	})
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			send(t, srv, "GET", fmt.Sprint("/api/rest/v1/", i), "", "", "")
+		}()
+	}
+	wg.Wait()
+	assert.Equal(t, srv.Requests(), seen)
+}
+
+func TestEveryLoginThatMadeNoSessionIsRefused(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t, alice)
+	send(t, srv, "POST", sessions, form, "%zz", "")
+	send(t, srv, "POST", sessions, "text/plain", "x", "")
+	logIn(t, srv, wrong)
+	assert.Equal(t, sessiontest.Counts{Refused: 3}, srv.Counts())
 }
 
 func TestListenServesAnAddress(t *testing.T) {

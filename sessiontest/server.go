@@ -46,7 +46,8 @@ type User struct {
 	Session        map[string]any // fields of the login's answer, over those that it has by itself
 }
 
-// Request is what the server was asked, without secrets.
+// Request is what the server was asked, without secrets but those that the
+// client put into the path.
 type Request struct {
 	Method string
 	Path   string
@@ -58,7 +59,7 @@ type Request struct {
 // Counts are what came of the requests.
 type Counts struct {
 	Logins  int // that made a session, whether or not the client got to know
-	Refused int // logins that did not
+	Refused int // logins that the API refused; what a Fault replaced is not among them
 	Logouts int
 	Live    int // sessions
 	SMS     int // sent
@@ -68,15 +69,16 @@ type Counts struct {
 type Server struct {
 	URL string // origin, for session.WithBaseURL
 
-	http    *httptest.Server
-	closing chan struct{}
-	close   sync.Once
+	http     *httptest.Server
+	closing  chan struct{}
+	close    sync.Once
+	hijacked sync.WaitGroup // connections
 
+	order    sync.Mutex // of effects, and of what Watch is told; locked before mu
 	mu       sync.Mutex
 	users    map[string]*account
 	sessions map[string]*login
 	serial   int
-	partial  map[string]string // user name by partial session ID
 	requests []Request
 	counts   Counts
 	faults   []*Fault
@@ -127,7 +129,6 @@ func newServer(users []User) *Server {
 		closing:  make(chan struct{}),
 		users:    map[string]*account{},
 		sessions: map[string]*login{},
-		partial:  map[string]string{},
 		rng:      rand.New(rand.NewPCG(1, 1)),
 		settings: settings{lifetime: 6 * time.Hour},
 	}
@@ -142,14 +143,16 @@ func newServer(users []User) *Server {
 // connections end with the server.
 func (s *Server) Client() *http.Client { return s.http.Client() }
 
-// Close stops the server. A delay that a fault makes ends with it.
+// Close stops the server, with no wait for requests under way: they are cut off.
 func (s *Server) Close() {
 	s.close.Do(func() { close(s.closing) })
+	s.http.Config.Close()
 	s.http.Close()
+	s.hijacked.Wait()
 }
 
-// AddUser adds a user, or replaces the one of that name: its failed tries and
-// used codes are forgotten. It panics when Session has no JSON form, or TOTP is
+// AddUser adds a user, or replaces the one of that name: its failed tries, used
+// codes and partial sessions are forgotten. It panics when Session has no JSON form, or TOTP is
 // not base32.
 func (s *Server) AddUser(u User) {
 	if _, err := json.Marshal(u.Session); err != nil {
@@ -184,13 +187,20 @@ func (s *Server) Sessions() []string {
 	return ids
 }
 
-// live returns the live sessions, oldest first, and forgets the others.
+// forget drops the sessions that have timed out.
+func (s *Server) forget() {
+	now := s.now()
+	maps.DeleteFunc(s.sessions, func(_ string, l *login) bool { return !now.Before(l.until) })
+}
+
+// live returns the live sessions, oldest first.
 func (s *Server) live() []*login {
-	maps.DeleteFunc(s.sessions, func(_ string, l *login) bool { return !s.now().Before(l.until) })
+	s.forget()
 	return slices.SortedFunc(maps.Values(s.sessions), func(a, b *login) int { return a.serial - b.serial })
 }
 
-// Requests returns all that the server was asked, oldest first.
+// Requests returns all that the server was asked, oldest first; of more than a
+// million, the last ones.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -218,7 +228,8 @@ func (s *Server) String() string {
 
 // String shows a request in a line.
 func (r Request) String() string {
-	text := fmt.Sprintf("%-6s %s %d %s", r.Method, r.Path, r.Status, r.User)
+	path := url.URL{Path: r.Path} // without control characters
+	text := fmt.Sprintf("%-6s %s %d %s", r.Method, path.EscapedPath(), r.Status, r.User)
 	if r.Fault {
 		text += " (fault)"
 	}
@@ -230,6 +241,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	params, malformed := readParams(r)
 	f := s.strikes(r)
 	left := f != nil && !f.After && !s.pause(r, f.Delay)
+	reply := s.serve(r, params, malformed, f, left)
+	if left || f != nil && f.After && !s.pause(r, f.Delay) {
+		panic(http.ErrAbortHandler) // which net/http takes for what it is
+	}
+	f.compress(&reply)
+	s.send(w, r, reply, f)
+}
+
+// serve has a request take effect and be recorded, unless its client has left.
+func (s *Server) serve(r *http.Request, params map[string]string, malformed *answer, f *Fault, left bool) reply {
+	s.order.Lock()
+	defer s.order.Unlock()
 	s.mu.Lock()
 	var a answer
 	if !left && (f == nil || f.After || !f.replaces()) {
@@ -240,17 +263,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reply.status = 0
 	}
 	record := Request{r.Method, r.URL.Path, reply.status, a.user, f != nil}
+	if len(s.requests) == maxRequests {
+		s.requests = slices.Delete(s.requests, 0, maxRequests/2)
+	}
 	s.requests = append(s.requests, record)
 	watch := s.watch
 	s.mu.Unlock()
 	if watch != nil {
 		watch(record)
 	}
-	if left || f != nil && f.After && !s.pause(r, f.Delay) {
-		panic(http.ErrAbortHandler) // which net/http takes for what it is
-	}
-	s.send(w, reply, f)
+	return reply
 }
+
+const maxRequests = 2 << 20
 
 // reply is an answer as bytes.
 type reply struct {
@@ -314,14 +339,7 @@ func (s *Server) answer(r *http.Request, params map[string]string, malformed *an
 	case !strings.HasPrefix(r.URL.Path, apiRoot):
 		return answer{status: 404, kind: "not-found", message: "Not Found.  This may be related to your permissions."}
 	case r.URL.Path == sessionsPath && r.Method == http.MethodPost:
-		if r.Header.Get("X-FilesAPI-Key") != "" {
-			return answer{status: 403, kind: "not-authorized/cannot-login-while-using-key",
-				message: "You cannot log in while using an API key."}
-		}
-		if malformed != nil {
-			return *malformed
-		}
-		a := s.logIn(r, params)
+		a := s.logIn(r, params, malformed)
 		if a.status == http.StatusCreated {
 			s.counts.Logins++
 		} else {
@@ -347,7 +365,7 @@ func (s *Server) answer(r *http.Request, params map[string]string, malformed *an
 }
 
 func (s *Server) whose(r *http.Request) (username string, live bool) {
-	l := s.sessions[r.Header.Get("X-FilesAPI-Auth")]
+	l := s.sessions[r.Header.Get("X-FilesAPI-Auth")] // none has an empty ID
 	if l == nil || !s.now().Before(l.until) || s.bindUserAgent && l.userAgent != r.UserAgent() {
 		return "", false
 	}

@@ -215,6 +215,24 @@ func TestFieldsOfTheAnswerAreTheUsers(t *testing.T) {
 	assert.Panics(t, func() { srv.AddUser(sessiontest.User{Session: map[string]any{"x": func() {}}}) })
 }
 
+func TestAnEmptyIDIsNoCredential(t *testing.T) {
+	t.Parallel()
+	for _, id := range []any{"", nil} {
+		srv := newServer(t, sessiontest.User{Username: "alice", Password: "secret", Session: map[string]any{"id": id}})
+		assert.Equal(t, id, logIn(t, srv, good).body["id"])
+		assert.Equal(t, 401, send(t, srv, "GET", "/api/rest/v1/site", "", "", "").status)
+		assert.Equal(t, 1, srv.Counts().Live, "which nobody can log out")
+	}
+}
+
+func TestAPathIsPrintedWithoutControlCharacters(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t)
+	send(t, srv, "GET", "/a%0A%1B[2Jb", "", "", "")
+	assert.Equal(t, "/a\n\x1b[2Jb", srv.Requests()[0].Path)
+	assert.Equal(t, "GET    /a%0A%1B%5B2Jb 404", srv.Requests()[0].String())
+}
+
 func TestAddUserReplaces(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t, alice)
