@@ -60,7 +60,8 @@ func underFaults(t *testing.T, srv *sessiontest.Server, users int) {
 	log.SetOutput(&out)
 	defer log.SetOutput(os.Stderr)
 	for i := range users {
-		srv.AddUser(sessiontest.User{Username: fmt.Sprint("user", i), Password: passwordCanary})
+		srv.AddUser(sessiontest.User{Username: fmt.Sprint("user", i), Password: passwordCanary,
+			Session: map[string]any{"id": fmt.Sprint(idCanary, i)}})
 	}
 	srv.Seed(4)
 	for _, f := range twelve {
@@ -116,19 +117,23 @@ func underFaults(t *testing.T, srv *sessiontest.Server, users int) {
 	}
 }
 
-// visit logs in, makes a call and logs out, and returns how the login went.
+// visit logs in, makes a call and logs out, and returns how the login went. Each
+// one ends in success or a typed error.
 func visit(t *testing.T, c *session.Client, srv *sessiontest.Server, i int) error {
 	ctx := t.Context()
 	s, err := c.Create(ctx, session.CreateParams{Username: fmt.Sprint("user", i), Password: passwordCanary})
 	if (s == nil) == (err == nil) {
 		t.Error("neither or both of a session and an error")
 	}
-	if err != nil {
+	typed := func(err error) {
 		var api *session.APIError
 		if !errors.As(err, &api) && !errors.Is(err, session.ErrOutcomeUnknown) && !errors.Is(err, session.ErrNotSent) {
 			t.Errorf("not typed: %v", err)
 		}
 		assertNoSecret(t, err.Error())
+	}
+	if err != nil {
+		typed(err)
 		return err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.BaseURL+"/api/rest/v1/x", nil)
@@ -137,7 +142,9 @@ func visit(t *testing.T, c *session.Client, srv *sessiontest.Server, i int) erro
 	}
 	req.Header.Set(session.AuthHeader, s.ID)
 	if resp, err := srv.Client().Transport.RoundTrip(req); err == nil {
-		session.CheckResponse(resp)
+		if err := session.CheckResponse(resp); err != nil {
+			typed(err)
+		}
 		io.Copy(io.Discard, resp.Body)
 		resp.Body.Close()
 	}
@@ -145,6 +152,7 @@ func visit(t *testing.T, c *session.Client, srv *sessiontest.Server, i int) erro
 		if err = c.Delete(ctx, s); err == nil {
 			return nil
 		}
+		typed(err)
 	}
 	t.Errorf("not logged out: %v", err)
 	return nil

@@ -127,6 +127,61 @@ func TestTheOfficialSDKBehavesAsTheContractSays(t *testing.T) {
 	assert.Equal(t, 1, srv.Counts().Live)
 }
 
+// The defects of section 8 of the contract show against our faults.
+func TestTheOfficialSDKFailsAsTheContractSays(t *testing.T) {
+	alice := sessiontest.User{Username: "alice", Password: "secret"}
+	start := func(u sessiontest.User) *sessiontest.Server {
+		srv := sessiontest.NewServer(u)
+		t.Cleanup(srv.Close)
+		return srv
+	}
+	logIn := func(srv *sessiontest.Server, password string, faults ...sessiontest.Fault) (files.Session, error) {
+		for _, f := range faults {
+			srv.Inject(f)
+		}
+		c := sdk.Client{Config: config(srv, "")}
+		return c.Create(files.SessionCreateParams{Username: "alice", Password: password})
+	}
+
+	srv := start(alice)
+	_, err := logIn(srv, "secret", sessiontest.Fault{Reset: true, Times: 9})
+	assert.Error(t, err)
+	assert.Len(t, srv.Requests(), 4, "a login is posted again after a reset")
+
+	for _, empty := range []sessiontest.Fault{{Status: 201, Body: "{}"}, {Status: 204}} {
+		s, err := logIn(start(alice), "secret", empty)
+		assert.NoError(t, err)
+		assert.Empty(t, s.Id, "a success without a session is none")
+	}
+	_, err = logIn(start(alice), "secret", sessiontest.Fault{Body: sessiontest.EdgeHTML})
+	assert.EqualError(t, err, "invalid character '<' looking for beginning of value")
+
+	srv = start(sessiontest.User{Username: "alice", Password: "secret", Session: map[string]any{"id": 7}})
+	_, err = logIn(srv, "secret")
+	assert.ErrorContains(t, err, "cannot unmarshal number")
+	assert.Equal(t, []string{"7"}, srv.Sessions(), "a live session is lost")
+
+	srv = start(alice)
+	srv.Recorded(2021)
+	s, err := logIn(srv, "secret")
+	require.NoError(t, err)
+	assert.Panics(t, func() { (&sdk.Client{Config: config(srv, s.Id)}).Delete() }, "a log-out that is answered")
+
+	for _, code := range []any{7.5, true, []any{1}, map[string]any{}} {
+		assert.Panics(t, func() { logIn(start(alice), "guess", sessiontest.Fault{HTTPCode: code}) })
+	}
+
+	srv, home := start(alice), start(alice)
+	_, err = logIn(srv, "secret", sessiontest.Fault{Status: 307, Header: http.Header{"Location": {home.URL + "/api/rest/v1/sessions"}}})
+	assert.NoError(t, err)
+	assert.Equal(t, 1, home.Counts().Logins, "the password went along with the redirect")
+
+	srv.MoveTo(home.URL, 'c')
+	_, err = logIn(srv, "secret")
+	var refused files.ResponseError
+	assert.False(t, errors.As(err, &refused), "form c has no type")
+}
+
 func TestCurlBehavesAsTheContractSays(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip("no curl here")
