@@ -36,25 +36,30 @@ type Source struct {
 	// the past or more than a year ahead counts as not reported.
 	Early time.Duration
 
-	held   atomic.Pointer[held]
-	origin atomic.Pointer[string] // of the newest session, nil before the first
+	session atomic.Pointer[Session]
+	sent    atomic.Pointer[sent] // see known
 
-	mu       sync.Mutex
-	flight   *flight
-	expiry   *time.Timer // forgets held shortly before TimeoutAt; may be nil
-	refusal  error
-	failures int       // since the last success
-	retryAt  time.Time // no login before, because of failure
-	failure  error
-	closed   bool
-	unended  []*Session // that Close has yet to log out
+	mu      sync.Mutex
+	flight  *flight
+	expiry  *time.Timer // expires session; nil when that does not time out
+	setback *setback    // since the last success
+	unended []*Session  // that Close has yet to log out
 }
 
-// held is a session, and how it is sent.
-type held struct {
-	session *Session
+// sent is how a Transport sends a session.
+type sent struct {
+	session *Session // nil when it is no longer held
 	origin  string
 	values  [2]string // of headers: the ID and the User-Agent, which may be empty
+}
+
+// setback is why there is no login.
+type setback struct {
+	err      error
+	closed   bool      // for good
+	refused  bool      // until Reset
+	failures int       // in a row
+	until    time.Time // when neither
 }
 
 // flight is a login under way. Fields are guarded by Source.mu until the channel
@@ -66,7 +71,7 @@ type flight struct {
 	reset     bool // Reset came since: a failure is not kept
 
 	done     chan struct{} // the waiters' outcome is known
-	held     *held
+	session  *Session
 	err      error
 	panicked any
 
@@ -93,36 +98,28 @@ func (e *BackoffError) Unwrap() error { return e.Err }
 // share it: it is not to be modified. A caller leaves when its ctx ends, and the
 // login goes on for the others.
 func (src *Source) Session(ctx context.Context) (*Session, error) {
-	h, err := src.get(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return h.session, nil
-}
-
-func (src *Source) get(ctx context.Context) (*held, error) {
-	if h := src.held.Load(); h != nil {
-		return h, nil
+	if s := src.session.Load(); s != nil {
+		return s, nil
 	}
 	return src.wait(ctx)
 }
 
 // wait waits for a login, and starts one if none is under way.
-func (src *Source) wait(ctx context.Context) (*held, error) {
+func (src *Source) wait(ctx context.Context) (*Session, error) {
 	if ctx == nil || src.Login == nil {
 		return nil, fmt.Errorf("session: %w: Source wants a context and Login", ErrInvalidParams)
 	}
-	f, h, err := src.join(ctx)
+	f, s, err := src.join(ctx)
 	for f != nil && f.abandoned {
 		select {
 		case <-f.done:
-			f, h, err = src.join(ctx)
+			f, s, err = src.join(ctx)
 		case <-ctx.Done():
 			return nil, left(ctx)
 		}
 	}
 	if f == nil {
-		return h, err
+		return s, err
 	}
 	select {
 	case <-f.done:
@@ -138,7 +135,7 @@ func (src *Source) wait(ctx context.Context) (*held, error) {
 	if f.panicked != nil {
 		panic(f.panicked)
 	}
-	return f.held, f.err
+	return f.session, f.err
 }
 
 // left is the error of a caller whose context ended.
@@ -148,24 +145,23 @@ func left(ctx context.Context) error {
 
 // join returns the flight to wait for, or without one what there is to return.
 // A flight that is abandoned is not joined.
-func (src *Source) join(ctx context.Context) (*flight, *held, error) {
+func (src *Source) join(ctx context.Context) (*flight, *Session, error) {
 	src.mu.Lock()
 	defer src.mu.Unlock()
-	if src.closed {
-		return nil, nil, fmt.Errorf("session: %w", ErrSourceClosed)
+	if s := src.session.Load(); s != nil {
+		return nil, s, nil
 	}
-	if h := src.held.Load(); h != nil {
-		return nil, h, nil
-	}
-	if src.refusal != nil {
-		return nil, nil, src.refusal
+	if b := src.setback; b != nil && (b.closed || b.refused) {
+		return nil, nil, b.err
 	}
 	if ctx.Err() != nil {
 		return nil, nil, left(ctx)
 	}
 	if src.flight == nil {
-		if wait := time.Until(src.retryAt); src.failure != nil && wait > 0 {
-			return nil, nil, &BackoffError{Wait: wait, Err: src.failure}
+		if b := src.setback; b != nil {
+			if wait := time.Until(b.until); wait > 0 {
+				return nil, nil, &BackoffError{Wait: wait, Err: b.err}
+			}
 		}
 		own, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		src.flight = &flight{cancel: cancel, done: make(chan struct{}), ended: make(chan struct{})}
@@ -210,7 +206,7 @@ func (src *Source) land(f *flight, s *Session, err error, panicked any) *Session
 	defer src.mu.Unlock()
 	src.flight = nil
 	switch {
-	case src.closed: // and the waiters were told
+	case src.closed(): // and the waiters were told
 		f.crashed = panicked
 		if s != nil {
 			src.unended = append(src.unended, s)
@@ -219,20 +215,24 @@ func (src *Source) land(f *flight, s *Session, err error, panicked any) *Session
 	case panicked != nil:
 		f.panicked = panicked
 	case err == nil:
-		src.failures, src.failure, src.unended = 0, nil, nil // one that was replaced early ends by itself
-		f.held = src.hold(s)
+		src.setback, src.unended = nil, nil // one that was replaced early ends by itself
+		src.hold(s)
+		f.session = s
 	case f.reset:
 	case errors.Is(err, ErrNotAuthenticated), errors.Is(err, ErrInvalidParams):
-		src.refusal = err
+		src.setback = &setback{err: err, refused: true}
 	case f.abandoned && errors.Is(err, context.Canceled):
 	default:
-		src.failures++
-		wait := backoff(src.failures, time.Second, time.Minute)
+		failures := 1
+		if src.setback != nil {
+			failures += src.setback.failures
+		}
+		wait := backoff(failures, time.Second, time.Minute)
 		var api *APIError
 		if errors.As(err, &api) {
 			wait = max(wait, api.RetryAfter)
 		}
-		src.retryAt, src.failure = time.Now().Add(wait), err
+		src.setback = &setback{err: err, failures: failures, until: time.Now().Add(wait)}
 	}
 	f.err = err
 	close(f.done)
@@ -241,47 +241,87 @@ func (src *Source) land(f *flight, s *Session, err error, panicked any) *Session
 
 // hold keeps s until shortly before it times out. The timer knows the Source
 // weakly, so that one that is dropped without Close is collected.
-func (src *Source) hold(s *Session) *held {
-	h := &held{session: s, values: [2]string{s.ID, s.UserAgent}}
-	h.origin, _ = s.address(DefaultBaseURL)
-	src.origin.Store(&h.origin)
-	src.held.Store(h)
+func (src *Source) hold(s *Session) {
+	src.session.Store(s)
 	lifetime := time.Until(s.TimeoutAt)
 	if s.TimeoutAt.IsZero() || lifetime <= 0 || lifetime > 365*24*time.Hour {
-		return h
+		return
 	}
-	early := src.Early
-	if early <= 0 {
-		early = time.Minute
-	}
-	early = min(early, lifetime/2)
+	early := min(src.early(), lifetime/2)
 	early -= rand.N(early/10 + 1)
-	ref, which := weak.Make(src), weak.Make(h)
+	ref := weak.Make(src)
 	src.expiry = time.AfterFunc(lifetime-early, func() {
-		src, h := ref.Value(), which.Value()
-		if src == nil || h == nil {
-			return
-		}
-		src.mu.Lock()
-		defer src.mu.Unlock()
-		if src.held.CompareAndSwap(h, nil) {
-			src.unended = append(src.unended, h.session)
+		if src := ref.Value(); src != nil {
+			src.expire()
 		}
 	})
-	return h
 }
 
-// drop forgets the session that is held, and returns it.
+func (src *Source) early() time.Duration {
+	if src.Early <= 0 {
+		return time.Minute
+	}
+	return src.Early
+}
+
+// expire forgets the session that is held when it is time. It is not when the
+// timer was an earlier session's, or the clock was set.
+func (src *Source) expire() {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	s := src.session.Load()
+	if s == nil || src.expiry == nil {
+		return
+	}
+	if wait := time.Until(s.TimeoutAt) - src.early(); wait > 0 {
+		src.expiry.Reset(wait)
+		return
+	}
+	src.unended = append(src.unended, src.drop())
+}
+
+func (src *Source) closed() bool { return src.setback != nil && src.setback.closed }
+
+// drop forgets the session that is held, but for its origin, and returns it.
 func (src *Source) drop() *Session {
-	h := src.held.Swap(nil)
+	s := src.session.Swap(nil)
+	if s != nil {
+		src.sent.Store(&sent{origin: newSent(s).origin})
+	}
 	if src.expiry != nil {
 		src.expiry.Stop()
 		src.expiry = nil
 	}
-	if h == nil {
-		return nil
+	return s
+}
+
+// known returns how the session that is held is sent, or the origin of the last
+// one; nil before the first.
+func (src *Source) known() *sent {
+	if s := src.session.Load(); s != nil {
+		return src.send(s)
 	}
-	return h.session
+	return src.sent.Load()
+}
+
+// send returns how s is sent. It is made once for a session that is held, and not
+// before a Transport wants it.
+func (src *Source) send(s *Session) *sent {
+	if h := src.sent.Load(); h != nil && h.session == s {
+		return h
+	}
+	h := newSent(s)
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	if src.session.Load() == s {
+		src.sent.Store(h)
+	}
+	return h
+}
+
+func newSent(s *Session) *sent {
+	origin, _ := s.address(DefaultBaseURL) // valid since it was held
+	return &sent{s, origin, [2]string{s.ID, s.UserAgent}}
 }
 
 // Invalidate forgets the session if it has the ID of s: for a caller whom the
@@ -289,7 +329,7 @@ func (src *Source) drop() *Session {
 func (src *Source) Invalidate(s *Session) {
 	src.mu.Lock()
 	defer src.mu.Unlock()
-	if h := src.held.Load(); h != nil && s != nil && h.session.ID == s.ID {
+	if held := src.session.Load(); held != nil && s != nil && held.ID == s.ID {
 		src.drop()
 	}
 }
@@ -301,8 +341,10 @@ func (src *Source) Reset() {
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	src.drop()
-	src.origin.Store(nil)
-	src.refusal, src.failure, src.failures = nil, nil, 0
+	src.sent.Store(nil)
+	if !src.closed() {
+		src.setback = nil
+	}
 	if src.flight != nil {
 		src.flight.reset = true
 	}
@@ -330,11 +372,13 @@ func (src *Source) Close(ctx context.Context) error {
 		src.unended = append(src.unended, s)
 	}
 	f, unended := src.flight, slices.Clone(src.unended)
-	if f != nil && !src.closed {
-		f.err = fmt.Errorf("session: %w", ErrSourceClosed)
-		close(f.done)
+	if !src.closed() {
+		src.setback = &setback{closed: true, err: fmt.Errorf("session: %w", ErrSourceClosed)}
+		if f != nil {
+			f.err = src.setback.err
+			close(f.done)
+		}
 	}
-	src.closed = true
 	src.mu.Unlock()
 
 	var err error

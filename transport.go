@@ -35,7 +35,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req.Body)
 		return nil, fmt.Errorf("session: %w: Transport wants a Source, and a request a URL", ErrInvalidParams)
 	}
-	if origin := t.Source.origin.Load(); origin != nil && !sameOrigin(*origin, req) {
+	if h := t.Source.known(); h != nil && !sameOrigin(h.origin, req) {
 		return base.RoundTrip(req)
 	}
 	h, err := t.login(req, req.Body)
@@ -71,18 +71,22 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // login returns a session to send. A panic of Source.Login closes body on its
 // way through.
-func (t *Transport) login(req *http.Request, body io.Closer) (h *held, err error) {
+func (t *Transport) login(req *http.Request, body io.Closer) (h *sent, err error) {
 	defer func() {
 		if h == nil && err == nil {
 			closeBody(body)
 		}
 	}()
-	return t.Source.get(req.Context())
+	s, err := t.Source.Session(req.Context())
+	if err != nil {
+		return nil, err
+	}
+	return t.Source.send(s), nil
 }
 
 // authenticate returns a copy of req that carries the session. The values of
 // its header are shared, with no room to append to.
-func (h *held) authenticate(req *http.Request) *http.Request {
+func (h *sent) authenticate(req *http.Request) *http.Request {
 	header := make(http.Header, len(req.Header)+2)
 	if h.values[1] != "" {
 		header["User-Agent"] = h.values[1:2:2]

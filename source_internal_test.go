@@ -1,0 +1,45 @@
+package session
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A timer that has fired when its session is replaced, or fires when the clock
+// was set, finds a session whose time has not come.
+func TestAnExpiryOutOfTimeForgetsNothing(t *testing.T) {
+	t.Parallel()
+	for _, timeout := range []time.Time{{}, time.Now().Add(time.Hour)} {
+		s := &Session{ID: "1", TimeoutAt: timeout}
+		src := &Source{Login: func(context.Context) (*Session, error) { return s, nil }}
+		src.expire() // with none
+		got, err := src.Session(t.Context())
+		require.NoError(t, err)
+		src.expire()
+		assert.Same(t, got, src.session.Load())
+		assert.Empty(t, src.unended)
+		src.Reset()
+	}
+}
+
+// The origin of a session that no Transport has sent is known after its end.
+func TestTheOriginOutlivesTheSession(t *testing.T) {
+	t.Parallel()
+	src := &Source{Login: func(context.Context) (*Session, error) {
+		return &Session{ID: "1", BaseURL: "https://MySite.files.com:443"}, nil
+	}}
+	assert.Nil(t, src.known())
+	s, err := src.Session(t.Context())
+	require.NoError(t, err)
+	src.Invalidate(s)
+	assert.Equal(t, &sent{origin: "https://mysite.files.com"}, src.known(), "and nothing else")
+	late := src.send(s)
+	assert.Equal(t, [2]string{"1"}, late.values)
+	assert.Nil(t, src.known().session, "what is sent late is not kept")
+	src.Reset()
+	assert.Nil(t, src.known())
+}
