@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,14 +28,19 @@ const path = "/api/rest/v1/sessions"
 type Client struct {
 	config
 	rest     *resty.Request // copied for each request: nothing of it is written to
-	endpoint string         // of base
+	endpoint *url.URL       // of base
 	late     error          // the cause of an exchange that ends by timeout
 }
 
-var defaultClient = sync.OnceValue(func() *Client {
-	c, _ := NewClient()
-	return c
-})
+var byDefault struct {
+	once   sync.Once
+	client *Client
+}
+
+func defaultClient() *Client {
+	byDefault.once.Do(func() { byDefault.client, _ = NewClient() })
+	return byDefault.client
+}
 
 func clientFor(opts []Option) (*Client, error) {
 	if len(opts) == 0 {
@@ -52,7 +58,7 @@ func (c *Client) connect() {
 		hc.Transport = sharedTransport()
 	}
 	hc.Transport = noRedirect{hc.Transport}
-	c.endpoint, c.late = c.base+path, timeoutError(c.timeout)
+	c.endpoint, c.late = endpoint(c.base), timeoutError(c.timeout)
 	c.rest = resty.NewWithClient(&hc).
 		SetDoNotParseResponse(true).
 		SetPreRequestHook(func(_ *resty.Client, r *http.Request) error {
@@ -262,10 +268,10 @@ type exchange struct {
 	context.Context
 	answer
 
-	method  string
-	form    []byte
+	url     *url.URL
+	form    []byte       // of a login
 	reader  bytes.Reader // of form
-	session *Session
+	session *Session     // to log out
 	id      [1]string
 	sent    http.Header // until its RoundTrip, or http.Client would copy it for redirects
 
@@ -273,6 +279,7 @@ type exchange struct {
 	// have sent the request.
 	trace      httptrace.ClientTrace
 	asked, got atomic.Bool
+	waiting    atomic.Bool // for one, now
 }
 
 type exchangeKey struct{}
@@ -285,8 +292,8 @@ func (x *exchange) Value(key any) any {
 	return x.Context.Value(key)
 }
 
-func (x *exchange) getConn(string)                { x.asked.Store(true) }
-func (x *exchange) gotConn(httptrace.GotConnInfo) { x.got.Store(true) }
+func (x *exchange) getConn(string)                { x.asked.Store(true); x.waiting.Store(true) }
+func (x *exchange) gotConn(httptrace.GotConnInfo) { x.got.Store(true); x.waiting.Store(false) }
 
 func (x *exchange) getBody() (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(x.form)), nil
@@ -295,17 +302,17 @@ func (x *exchange) getBody() (io.ReadCloser, error) {
 // Format prints no secret of x, which every RoundTripper meets.
 func (x *exchange) Format(f fmt.State, _ rune) { io.WriteString(f, "session.exchange") }
 
-// complete makes the request that is meant of the one that resty made, a GET:
-// with a body resty would take twice the memory.
+// complete makes the request that is meant of the bare one that resty made, to
+// which a body or an address would be worth several copies.
 func (x *exchange) complete(r *http.Request) {
-	r.Method = x.method
+	*r.URL, r.Host = *x.url, x.url.Host
 	if x.form != nil {
+		r.Method = http.MethodPost
 		x.reader.Reset(x.form)
 		r.Body, r.GetBody, r.ContentLength = io.NopCloser(&x.reader), x.getBody, int64(len(x.form))
 	} else {
+		r.Method = http.MethodDelete
 		delete(r.Header, "Content-Type")
-	}
-	if x.session != nil {
 		x.id[0] = x.session.ID
 		r.Header[authHeader] = x.id[:]
 		if x.session.UserAgent != "" {
@@ -322,15 +329,14 @@ func (c *Client) attempt(ctx context.Context, r *request) (*answer, error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, c.late)
 	defer cancel()
-	x := &exchange{method: r.method, form: r.body, session: r.session}
+	x := &exchange{url: c.endpoint, form: r.body, session: r.session}
+	if r.base != c.base {
+		x.url = endpoint(r.base)
+	}
 	x.trace.GetConn, x.trace.GotConn = x.getConn, x.gotConn
 	x.Context = httptrace.WithClientTrace(ctx, &x.trace)
-	endpoint := c.endpoint
-	if r.base != c.base {
-		endpoint = r.base + path
-	}
 	req := *c.rest
-	resp, err := req.SetContext(x).Execute(http.MethodGet, endpoint) // see complete
+	resp, err := req.SetContext(x).Execute(http.MethodGet, "bare:") // see complete
 	if err != nil {
 		failed := &failure{op: r.doing(), outcome: ErrOutcomeUnknown}
 		if x.asked.Load() && !x.got.Load() {
@@ -382,6 +388,12 @@ func (c *Client) log(ctx context.Context, r *request, a *answer, err error, atte
 		attrs = append(attrs, slog.String("error_type", failed.outcome.Error()), slog.String("error", failed.cause.Error()))
 	}
 	c.logger.LogAttrs(ctx, level, "Files.com session request", attrs...)
+}
+
+// endpoint returns the address of sessions at an origin of parseBaseURL's.
+func endpoint(origin string) *url.URL {
+	scheme, host, _ := strings.Cut(origin, "://")
+	return &url.URL{Scheme: scheme, Host: host, Path: path}
 }
 
 // host returns the host and port of an origin.

@@ -9,8 +9,16 @@ import (
 	"time"
 )
 
+var shared struct {
+	once      sync.Once
+	transport *http.Transport
+}
+
 // sharedTransport serves every client that brings none of its own.
-var sharedTransport = sync.OnceValue(newTransport)
+func sharedTransport() *http.Transport {
+	shared.once.Do(func() { shared.transport = newTransport() })
+	return shared.transport
+}
 
 // newTransport makes a transport for mass logins: many connections to a host,
 // made few at a time, so that all but the first ones resume their TLS. Idle ones
@@ -38,16 +46,16 @@ func newTransport() *http.Transport {
 	tr.DialTLSContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		host, _ := hosts.LoadOrStore(addr, make(chan struct{}, 8))
 		places := host.(chan struct{})
-		// net/http has ctx outlive the request, which another connection may have
-		// served meanwhile
+		// net/http has ctx outlive the request, and the request may get another
+		// connection meanwhile
 		x := ctx.Value(exchangeKey{}).(*exchange)
 		select {
 		case places <- struct{}{}:
 			defer func() { <-places }()
 		case <-x.Done():
 		}
-		if x.Err() != nil {
-			return nil, x.Err()
+		if x.Err() != nil || !x.waiting.Load() {
+			return nil, context.Canceled
 		}
 		return dialer.DialContext(ctx, network, addr)
 	}

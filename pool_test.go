@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -112,26 +113,40 @@ func TestTheSharedTransportSpeaksHTTP2(t *testing.T) {
 	})
 }
 
-func TestALoginThatEndsWaitsForNoConnection(t *testing.T) {
+func TestNoConnectionIsMadeThatNobodyWaitsFor(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
 	tr := newTransport()
-	dial := func(ctx context.Context) error {
-		_, err := tr.DialTLSContext(context.WithoutCancel(&exchange{Context: ctx}), "tcp", l.Addr().String())
+	dial := func(x *exchange) error {
+		_, err := tr.DialTLSContext(context.WithoutCancel(x), "tcp", l.Addr().String())
 		return err
 	}
+	wanting := func(ctx context.Context) *exchange {
+		x := &exchange{Context: ctx}
+		x.getConn("")
+		return x
+	}
+	served := wanting(t.Context())
+	served.gotConn(httptrace.GotConnInfo{})
+	assert.ErrorIs(t, dial(served), context.Canceled, "by another connection")
+
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	for range 8 {
+	served.getConn("") // again, since that one had died
+	for i := range 8 {
+		x := served
+		if i > 0 {
+			x = wanting(t.Context())
+		}
 		wg.Add(1)
-		go func() { defer wg.Done(); assert.Error(t, dial(t.Context())) }()
+		go func() { defer wg.Done(); assert.Error(t, dial(x)) }()
 		conn, err := l.Accept()
 		require.NoError(t, err)
 		defer conn.Close() // until then there is no handshake
 	}
-	assert.ErrorIs(t, dial(ctx), context.Canceled)
+	assert.ErrorIs(t, dial(wanting(ctx)), context.Canceled)
 }
