@@ -35,16 +35,19 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req.Body)
 		return nil, fmt.Errorf("session: %w: Transport wants a Source, and a request a URL", ErrInvalidParams)
 	}
-	if h := t.Source.known(); h != nil && !sameOrigin(h.origin, req) {
+	h := t.Source.known()
+	if h != nil && !sameOrigin(h.origin, req) {
 		return base.RoundTrip(req)
 	}
-	h, err := t.login(req, req.Body)
-	if err != nil {
-		closeBody(req.Body)
-		return nil, err
-	}
-	if !sameOrigin(h.origin, req) {
-		return base.RoundTrip(req)
+	if h == nil || h.session == nil {
+		var err error
+		if h, err = t.login(req, req.Body); err != nil {
+			closeBody(req.Body)
+			return nil, err
+		}
+		if !sameOrigin(h.origin, req) {
+			return base.RoundTrip(req)
+		}
 	}
 	resp, err := base.RoundTrip(h.authenticate(req))
 	if err != nil || resp == nil || resp.StatusCode != http.StatusUnauthorized || !errors.Is(CheckResponse(resp), ErrSessionEnded) {
@@ -92,10 +95,10 @@ func (h *sent) authenticate(req *http.Request) *http.Request {
 		header["User-Agent"] = h.values[1:2:2]
 	}
 	for name, values := range req.Header {
-		switch http.CanonicalHeaderKey(name) { // a map may have any keys
-		case authHeader:
+		switch { // a map may have any keys
+		case len(name) == len(authHeader) && strings.EqualFold(name, authHeader):
 			continue
-		case "User-Agent":
+		case len(name) == len("User-Agent") && strings.EqualFold(name, "User-Agent"):
 			name = "User-Agent"
 		}
 		header[name] = values[:len(values):len(values)]
