@@ -36,7 +36,7 @@ const ourUserAgent = "filescom-session-go"
 // NewClient returns a client of the options, or the error of the first bad
 // one, which matches [ErrInvalidParams]. Clients need not be closed, and all
 // that bring no transport of their own share one: its proxy is that of
-// [http.ProxyFromEnvironment].
+// [http.ProxyFromEnvironment], and it has at most 256 connections to a host.
 func NewClient(opts ...Option) (*Client, error) {
 	c := &Client{config: config{
 		base:      DefaultBaseURL,

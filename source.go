@@ -320,7 +320,10 @@ func (src *Source) send(s *Session) *sent {
 }
 
 func newSent(s *Session) *sent {
-	origin, _ := s.address(DefaultBaseURL) // valid since it was held
+	origin := DefaultBaseURL
+	if s.BaseURL != "" {
+		origin, _ = parseBaseURL(s.BaseURL) // valid since it was held
+	}
 	return &sent{s, origin, [2]string{s.ID, s.UserAgent}}
 }
 

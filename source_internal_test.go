@@ -2,12 +2,18 @@ package session
 
 import (
 	"context"
+	"net/http"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
+
+func TestTheAuthHeaderIsAsNetHTTPSpellsIt(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, http.CanonicalHeaderKey(AuthHeader), authHeader)
+}
 
 // A timer that has fired when its session is replaced, or fires when the clock
 // was set, finds a session whose time has not come.
@@ -35,7 +41,7 @@ func TestTheOriginOutlivesTheSession(t *testing.T) {
 	assert.Nil(t, src.known())
 	s, err := src.Session(t.Context())
 	require.NoError(t, err)
-	src.Invalidate(s)
+	src.Invalidate(&Session{ID: s.ID})
 	assert.Equal(t, &sent{origin: "https://mysite.files.com"}, src.known(), "and nothing else")
 	late := src.send(s)
 	assert.Equal(t, [2]string{"1"}, late.values)
