@@ -14,7 +14,8 @@ import (
 // empty ones not at all.
 //
 // Username and Password are wanted; PartialSessionID stands in for either
-// one. OTP may be sent at once by a user who has it.
+// one. OTP may be sent at once by a user who has it: after an SMS, that is the
+// way in while the API answers that one was already sent.
 // Printing, logging and marshalling CreateParams shows no secret; the limits
 // that [Session] names hold here too.
 type CreateParams struct {

@@ -26,6 +26,6 @@ func TestSnippetsOfTheREADMEAreFromTheExamples(t *testing.T) {
 		body := regexp.MustCompile(`(?m)^(.)`).ReplaceAllString(snippet[1], "\t$1")
 		assert.Contains(t, examples, body)
 	}
-	assert.LessOrEqual(t, strings.Count(readme, "\n"), 150)
+	assert.LessOrEqual(t, strings.Count(readme, "\n"), 150, "lines of README.md")
 	assert.Contains(t, read(".ci/run"), regexp.MustCompile(`(?m)^go test .*$`).FindString(readme), "CI runs the README's test command")
 }

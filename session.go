@@ -39,8 +39,9 @@ const AuthHeader = "X-FilesAPI-Auth"
 // Whoever holds ID acts as the user. Printing and logging a Session by fmt
 // and log/slog shows no secret, but its JSON form holds them all, since that
 // is how a session is stored and loaded again: so does a log/slog JSON handler
-// that meets one inside another value. Out of fmt's reach, and not redacted: %p,
-// %w, a Session in another struct's unexported field, and gob.
+// that meets one inside another value. Out of reach, and not redacted: %p, %w, a
+// Session in another struct's unexported field, gob, and the line that net/http
+// logs when a server breaks the framing of HTTP/1.1.
 type Session struct {
 	ID                    string `json:"id"`                           // the secret for AuthHeader: 1 to 512 bytes of visible ASCII
 	Language              string `json:"language"`                     // the user's language

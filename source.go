@@ -32,8 +32,9 @@ type Source struct {
 	Logout func(ctx context.Context, s *Session) error
 	// Early is how long before Session.TimeoutAt a new login is made, at most
 	// half of the session's lifetime. 0: 1 minute. Up to a tenth of it is left
-	// to chance, so that many Sources do not log in at a time. A TimeoutAt in
-	// the past or more than a year ahead counts as not reported.
+	// to chance, so that many Sources do not log in at a time. The old session
+	// is left to end by itself. A TimeoutAt in the past or more than a year ahead
+	// counts as not reported.
 	Early time.Duration
 
 	session atomic.Pointer[Session]

@@ -57,6 +57,10 @@ func main() {
 		check(json.NewEncoder(os.Stdout).Encode(turn(flag.Args()[1:])))
 		return
 	}
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "what is %q? Only flags are known, see -help\n", flag.Arg(0))
+		os.Exit(2)
+	}
 	wanted := regexp.MustCompile(*run)
 	for _, c := range slices.Concat(calls(), cached(), shared(), idle(), gateways(), programs()) {
 		if wanted.MatchString(c.name) {

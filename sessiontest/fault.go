@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -23,7 +24,7 @@ type Fault struct {
 	// The requests that it strikes. Of several faults that match, the first one
 	// injected strikes.
 	Method string  // empty: any
-	Path   string  // empty: any
+	Path   string  // the whole of it; empty: any
 	Times  int     // how many; 0: one, or with Chance no end of them, as below 0
 	Chance float64 // of each one, by the seed of the server; 0: certain
 
@@ -32,7 +33,7 @@ type Fault struct {
 
 	Status int    // 0 with a Body: 200
 	Body   string // empty with a Status: none
-	Reset  bool   // resets the connection instead of an answer
+	Reset  bool   // resets the connection instead of an answer; net/http repeats a GET that met that on a kept one
 
 	Header   http.Header   // over that of the answer
 	HTTPCode any           // the value of http-code in an error
@@ -44,10 +45,21 @@ type Fault struct {
 }
 
 // Inject has a fault strike matching requests from now on. It panics when one of
-// its numbers makes no sense.
+// its fields makes no sense.
 func (s *Server) Inject(f Fault) {
-	if f.Status != 0 && (f.Status < 100 || f.Status > 999) || f.Chance < 0 || f.Chance > 1 || f.Truncate < 0 || f.Bomb < 0 {
-		panic(fmt.Sprintf("sessiontest: a Fault that cannot be: %+v", f))
+	for field, bad := range map[string]bool{
+		"Method":   f.Method != strings.ToUpper(f.Method),
+		"Path":     f.Path != "" && f.Path[0] != '/',
+		"Chance":   f.Chance < 0 || f.Chance > 1,
+		"Delay":    f.Delay < 0,
+		"Status":   f.Status != 0 && (f.Status < 100 || f.Status > 999),
+		"Drip":     f.Drip < 0,
+		"Truncate": f.Truncate < 0,
+		"Bomb":     f.Bomb < 0,
+	} {
+		if bad {
+			panic("sessiontest: the " + field + " of a Fault makes no sense")
+		}
 	}
 	if f.Times == 0 && f.Chance == 0 {
 		f.Times = 1
@@ -114,8 +126,8 @@ func (f *Fault) spoil(rep *reply) {
 	}
 }
 
-// compress does what Gzip and Bomb say, if there is a fault.
-func (f *Fault) compress(rep *reply) {
+// compress does what Gzip and Bomb say, if there is a fault, until closing.
+func (f *Fault) compress(rep *reply, closing <-chan struct{}) {
 	if f == nil || !f.Gzip && f.Bomb == 0 {
 		return
 	}
@@ -124,15 +136,24 @@ func (f *Fault) compress(rep *reply) {
 	if f.Bomb == 0 {
 		zw.Write(rep.body)
 	}
-	io.CopyN(zw, zeros{}, int64(f.Bomb))
+	io.CopyN(zw, zeros(closing), int64(f.Bomb))
 	zw.Close()
 	rep.body = b.Bytes()
 	rep.header.Set("Content-Encoding", "gzip")
 }
 
-type zeros struct{}
+// zeros reads as zero bytes until it is closed.
+type zeros <-chan struct{}
 
-func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+func (z zeros) Read(p []byte) (int, error) {
+	select {
+	case <-z:
+		return 0, io.EOF
+	default:
+		clear(p)
+		return len(p), nil
+	}
+}
 
 // send writes an answer, over the bare connection where net/http would not let it be.
 func (s *Server) send(w http.ResponseWriter, r *http.Request, rep reply, f *Fault) {

@@ -160,9 +160,13 @@ func TestAFaultDelaysTheEffectOrTheAnswer(t *testing.T) {
 func TestAFaultThatCannotBeIsRefused(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t)
-	for _, f := range []sessiontest.Fault{{Status: 99}, {Status: 1000}, {Chance: -1}, {Chance: 2}, {Truncate: -1}, {Bomb: -1}} {
+	for _, f := range []sessiontest.Fault{{Status: 99}, {Status: 1000}, {Chance: -1}, {Chance: 2}, {Truncate: -1}, {Bomb: -1},
+		{Delay: -1}, {Drip: -1}, {Method: "get"}, {Path: "sessions"}} {
 		assert.Panics(t, func() { srv.Inject(f) })
 	}
+	assert.PanicsWithValue(t, "sessiontest: the Chance of a Fault makes no sense", func() { srv.Inject(sessiontest.Fault{Chance: 7}) })
+	assert.Panics(t, func() { srv.MoveTo("mysite.files.com", 'd') })
+	assert.Panics(t, func() { srv.Recorded(2022) })
 }
 
 func TestAFaultSpoilsTheAnswer(t *testing.T) {
@@ -273,6 +277,7 @@ func TestCloseWaitsForNoClient(t *testing.T) {
 		"answer":             {Body: strings.Repeat("x", 16<<20)},
 		"answer with a trap": {Body: strings.Repeat("x", 16<<20), Surplus: "x"},
 		"drip":               {Drip: time.Hour},
+		"bomb":               {Bomb: 1 << 40},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

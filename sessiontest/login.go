@@ -41,8 +41,8 @@ type account struct {
 	step    int64 // of the last code of TOTP
 }
 
-// Advance moves the server's clock forward. Sessions time out and lock-outs end
-// by it, delays of faults do not.
+// Advance moves the server's clock forward, not the client's. Sessions time out
+// and lock-outs end by it, delays of faults do not.
 func (s *Server) Advance(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,13 +75,20 @@ func (s *Server) BindUserAgent() {
 // MoveTo answers logins with a region mismatch that names host, in one of the
 // forms that are known: 'a' is a 403 of JSON, 'b' a 401 of JSON that names an
 // origin, 'c' a 403 of text. host may be an origin, such as another server's
-// URL; an empty one ends it.
+// URL; an empty one ends it. It panics for any other form.
 func (s *Server) MoveTo(host string, form byte) {
+	if host != "" && (form < 'a' || form > 'c') {
+		panic("sessiontest: a region mismatch has the forms 'a', 'b' and 'c'")
+	}
 	s.set(func(c *settings) { c.moved, c.form = host, form })
 }
 
-// Recorded answers in the shapes of a year: 2021, or 2025 as at first.
+// Recorded answers in the shapes of a year: 2021, or 2025 as at first. It panics
+// for any other year.
 func (s *Server) Recorded(year int) {
+	if year != 2021 && year != 2025 {
+		panic("sessiontest: 2021 and 2025 were recorded")
+	}
 	s.set(func(c *settings) { c.recorded = year })
 }
 

@@ -62,7 +62,7 @@ type Counts struct {
 	Refused int // logins that the API refused; what a Fault replaced is not among them
 	Logouts int
 	Live    int // sessions
-	SMS     int // sent
+	SMS     int // sent, to users whose only method it is
 }
 
 // Server is a running server. It is safe for concurrent use.
@@ -245,7 +245,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if left || f != nil && f.After && !s.pause(r, f.Delay) {
 		panic(http.ErrAbortHandler) // which net/http takes for what it is
 	}
-	f.compress(&reply)
+	f.compress(&reply, s.closing)
 	s.send(w, r, reply, f)
 }
 

@@ -69,7 +69,7 @@ func run(ctx context.Context, url string, params session.CreateParams, every tim
 			err = errors.Join(err, gone)
 			return
 		}
-		log.Print("logged out")
+		log.Print("done")
 	}()
 	hc := &http.Client{Transport: &session.Transport{Source: src}, Timeout: time.Minute}
 	for call := 1; calls == 0 || call <= calls; call++ {

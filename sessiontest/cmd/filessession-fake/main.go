@@ -15,6 +15,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -39,6 +40,14 @@ func main() {
 	if flag.NArg() > 0 {
 		log.Fatalf("what is %q? Only flags are known, see -help", flag.Arg(0))
 	}
+	switch {
+	case *lifetime <= 0:
+		log.Fatal("-lifetime must be above 0")
+	case *tries < 0:
+		log.Fatal("-tries must not be negative")
+	case *year != 2021 && *year != 2025:
+		log.Fatal("-recorded is 2021 or 2025")
+	}
 	if len(users) == 0 {
 		users = []sessiontest.User{{Username: "alice", Password: "secret"}}
 	}
@@ -61,11 +70,12 @@ func main() {
 	log.Printf("%+v", srv.Counts())
 }
 
-// parseUser reads name:password:method:code. A totp without a code gets a secret.
+// parseUser reads name:password:method:code; only the code may hold a colon. A
+// totp without a code gets a secret.
 func parseUser(s string) (sessiontest.User, error) {
 	part := strings.SplitN(s, ":", 4)
-	if len(part) < 2 || part[0] == "" || part[1] == "" {
-		return sessiontest.User{}, errors.New("wants name:password")
+	if len(part) < 2 || slices.Contains(part, "") {
+		return sessiontest.User{}, errors.New("wants name:password, name:password:method or name:password:method:code")
 	}
 	u := sessiontest.User{Username: part[0], Password: part[1]}
 	if len(part) == 2 {

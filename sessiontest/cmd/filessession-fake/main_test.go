@@ -81,7 +81,7 @@ func TestUsersAreRead(t *testing.T) {
 	got, err := parseUser("a:b:totp")
 	assert.NoError(t, err)
 	assert.Len(t, got.TOTP, 16)
-	for _, bad := range []string{"", "a", "a:", ":b"} {
+	for _, bad := range []string{"", "a", "a:", ":b", "a:b:", "a:b:totp:"} {
 		_, err := parseUser(bad)
 		assert.Error(t, err, bad)
 	}
