@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -9,9 +10,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -128,25 +131,96 @@ func TestNoConnectionIsMadeThatNobodyWaitsFor(t *testing.T) {
 		x.getConn("")
 		return x
 	}
-	served := wanting(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
+	served := wanting(ctx)
 	served.gotConn(httptrace.GotConnInfo{})
 	assert.ErrorIs(t, dial(served), context.Canceled, "by another connection")
 
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	var wg sync.WaitGroup
-	defer wg.Wait()
 	served.getConn("") // again, since that one had died
+	var wg sync.WaitGroup
+	hang := func(x *exchange) {
+		wg.Add(1)
+		go func() { defer wg.Done(); assert.ErrorIs(t, dial(x), context.Canceled) }()
+		conn, err := l.Accept()
+		require.NoError(t, err)
+		t.Cleanup(func() { conn.Close() }) // and no handshake
+	}
 	for i := range 8 {
 		x := served
 		if i > 0 {
-			x = wanting(t.Context())
+			x = wanting(ctx)
 		}
-		wg.Add(1)
-		go func() { defer wg.Done(); assert.Error(t, dial(x)) }()
-		conn, err := l.Accept()
-		require.NoError(t, err)
-		defer conn.Close() // until then there is no handshake
+		hang(x)
 	}
-	assert.ErrorIs(t, dial(wanting(ctx)), context.Canceled)
+	over, end := context.WithCancel(t.Context())
+	end()
+	assert.ErrorIs(t, dial(wanting(over)), context.Canceled, "before there was a place")
+	hang(wanting(ctx)) // in a place that is given back after a second
+	cancel()
+	wg.Wait()
+}
+
+// A proxy that accepts and says nothing is left with the login.
+func TestAProxyThatHangsIsLeft(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	tr := newTransport()
+	tr.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: l.Addr().String()})
+	c, err := NewClient(WithHTTPClient(&http.Client{Transport: tr}), WithRetries(0))
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	left := make(chan error, 1)
+	go func() {
+		_, err := c.Create(ctx, CreateParams{Username: "alice", Password: "secret"})
+		left <- err
+	}()
+	conn, err := l.Accept()
+	require.NoError(t, err)
+	defer conn.Close()
+	connect, err := http.ReadRequest(bufio.NewReader(conn))
+	require.NoError(t, err)
+	assert.Equal(t, "CONNECT app.files.com:443", connect.Method+" "+connect.Host)
+	cancel()
+	assert.ErrorIs(t, <-left, ErrNotSent)
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(30*time.Second)))
+	_, err = conn.Read(make([]byte, 1))
+	assert.ErrorIs(t, err, io.EOF)
+}
+
+// A login goes through a proxy's tunnel, which outlives it and serves the next.
+func TestALoginGoesThroughAProxy(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusCreated)
+		io.WriteString(w, `{"id":"1"}`)
+	}))
+	defer srv.Close()
+	var tunnels atomic.Int32
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		tunnels.Add(1)
+		there, err := net.Dial("tcp", srv.Listener.Addr().String())
+		if !assert.NoError(t, err) {
+			return
+		}
+		here, _, err := http.NewResponseController(w).Hijack()
+		if !assert.NoError(t, err) {
+			return
+		}
+		io.WriteString(here, "HTTP/1.1 200 OK\r\n\r\n")
+		go func() { io.Copy(there, here); there.Close() }()
+		io.Copy(here, there)
+		here.Close()
+	}))
+	defer proxy.Close()
+	c := pooled(t, srv)
+	proxyURL, err := url.Parse(proxy.URL)
+	require.NoError(t, err)
+	c.http.Transport.(*http.Transport).Proxy = http.ProxyURL(proxyURL)
+	for range 3 {
+		_, err := c.Create(t.Context(), CreateParams{Username: "alice", Password: "secret"})
+		require.NoError(t, err)
+	}
+	assert.EqualValues(t, 1, tunnels.Load())
 }

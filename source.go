@@ -274,8 +274,8 @@ func (src *Source) expire() {
 	if s == nil || src.expiry == nil {
 		return
 	}
-	if wait := time.Until(s.TimeoutAt) - src.early(); wait > 0 {
-		src.expiry.Reset(wait)
+	if left := time.Until(s.TimeoutAt); left > src.early() {
+		src.expiry.Reset(min(left-src.early(), time.Hour)) // the clock may be set back
 		return
 	}
 	src.unended = append(src.unended, src.drop())
@@ -285,9 +285,10 @@ func (src *Source) closed() bool { return src.setback != nil && src.setback.clos
 
 // drop forgets the session that is held, but for its origin, and returns it.
 func (src *Source) drop() *Session {
-	s := src.session.Swap(nil)
+	s := src.session.Load()
 	if s != nil {
 		src.sent.Store(&sent{origin: newSent(s).origin})
+		src.session.Store(nil)
 	}
 	if src.expiry != nil {
 		src.expiry.Stop()

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"testing"
 	"time"
@@ -30,6 +31,20 @@ func TestAnExpiryOutOfTimeForgetsNothing(t *testing.T) {
 		assert.Empty(t, src.unended)
 		src.Reset()
 	}
+}
+
+// With the longest Early a session is given up when it has ended too.
+func TestALongEarlyDoesNotOverflow(t *testing.T) {
+	t.Parallel()
+	s := &Session{ID: "1", TimeoutAt: time.Now().Add(time.Hour)}
+	src := &Source{Early: math.MaxInt64, Login: func(context.Context) (*Session, error) { return s, nil }}
+	_, err := src.Session(t.Context())
+	require.NoError(t, err)
+	src.mu.Lock()
+	s.TimeoutAt = time.Now().Add(-time.Hour)
+	src.mu.Unlock()
+	src.expire()
+	assert.Nil(t, src.session.Load())
 }
 
 // The origin of a session that no Transport has sent is known after its end.

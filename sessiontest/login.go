@@ -93,7 +93,8 @@ func (s *Server) Recorded(year int) {
 }
 
 // Watch calls f with each request as it is answered, one at a time and in the
-// order of [Server.Requests]. The server answers nothing else meanwhile.
+// order of [Server.Requests]. The server answers nothing else meanwhile, and f may
+// not close it.
 func (s *Server) Watch(f func(Request)) {
 	s.set(func(c *settings) { c.watch = f })
 }

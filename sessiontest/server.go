@@ -143,7 +143,8 @@ func newServer(users []User) *Server {
 // connections end with the server.
 func (s *Server) Client() *http.Client { return s.http.Client() }
 
-// Close stops the server, with no wait for requests under way: they are cut off.
+// Close stops the server. Requests under way are cut off; it waits for none but
+// those that [Server.Watch] is told of.
 func (s *Server) Close() {
 	s.close.Do(func() { close(s.closing) })
 	s.http.Config.Close()
