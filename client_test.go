@@ -803,6 +803,29 @@ func TestOldTLSIsRefused(t *testing.T) {
 	assert.ErrorContains(t, err, "protocol version")
 }
 
+// net/http has the body again for an HTTP/2 server that did not process it.
+func TestTheBodyOfALoginCanBeHadAgain(t *testing.T) {
+	t.Parallel()
+	want := "username=alice&password=" + url.QueryEscape(passwordCanary)
+	hc := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		assert.EqualValues(t, len(want), r.ContentLength)
+		for body := range 3 {
+			if body > 0 {
+				var err error
+				r.Body, err = r.GetBody()
+				assert.NoError(t, err)
+			}
+			got, err := io.ReadAll(r.Body)
+			assert.NoError(t, err)
+			assert.Equal(t, want, string(got))
+		}
+		return nil, errBroken
+	})}
+	_, err := session.Create(t.Context(), alice, session.WithHTTPClient(hc))
+	assert.ErrorIs(t, err, errBroken)
+	assertNoSecret(t, err.Error())
+}
+
 // Rule 14.
 func TestLoginOverHTTP2(t *testing.T) {
 	t.Parallel()

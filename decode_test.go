@@ -3,7 +3,11 @@ package session
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
+	"net/textproto"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -122,6 +126,16 @@ func TestJSONIsWalkedWhateverItsLayout(t *testing.T) {
 	assert.Equal(t, "abc", s.ID)
 	assert.Equal(t, "Grüße\n", s.RootPath)
 	assert.EqualValues(t, 7, *s.SiteID)
+}
+
+func TestErrorsThatMayQuoteTheWire(t *testing.T) {
+	t.Parallel()
+	for _, err := range []error{&http.ProtocolError{}, textproto.ProtocolError("x"), errors.New(`got "x"`), errors.Join(io.EOF), fmt.Errorf("x: %w", &http.ProtocolError{})} {
+		assert.True(t, quotesWire(err), "%T", err)
+	}
+	for _, err := range []error{io.EOF, &net.OpError{Op: "dial", Err: errors.New("x")}, fmt.Errorf("x: %w", io.EOF)} {
+		assert.False(t, quotesWire(err), "%T", err)
+	}
 }
 
 func TestRetryAfterForms(t *testing.T) {
