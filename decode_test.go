@@ -130,7 +130,7 @@ func TestJSONIsWalkedWhateverItsLayout(t *testing.T) {
 
 func TestErrorsThatMayQuoteTheWire(t *testing.T) {
 	t.Parallel()
-	for _, err := range []error{&http.ProtocolError{}, textproto.ProtocolError("x"), errors.New(`got "x"`), errors.Join(io.EOF), fmt.Errorf("x: %w", &http.ProtocolError{})} {
+	for _, err := range []error{&http.MaxBytesError{}, textproto.ProtocolError("x"), errors.New(`got "x"`), errors.Join(io.EOF), fmt.Errorf("x: %w", &http.MaxBytesError{})} {
 		assert.True(t, quotesWire(err), "%T", err)
 	}
 	for _, err := range []error{io.EOF, &net.OpError{Op: "dial", Err: errors.New("x")}, fmt.Errorf("x: %w", io.EOF)} {
