@@ -138,13 +138,19 @@ func (s *Session) address(known string) (origin string, err error) {
 		return "", errors.New("the session's id is not 1 to 512 bytes of visible ASCII")
 	case s.UserAgent != "" && !validUserAgent(s.UserAgent):
 		return "", errors.New("the session's user agent is not 1 to 256 bytes of printable ASCII")
-	case s.BaseURL == "", s.BaseURL == known:
-		return known, nil
 	}
-	if origin, err = parseBaseURL(s.BaseURL); err != nil {
+	if origin, err = s.origin(known); err != nil {
 		return "", fmt.Errorf("the session's base URL %w", err)
 	}
 	return origin, nil
+}
+
+// origin is that of BaseURL, known where there is none.
+func (s *Session) origin(known string) (string, error) {
+	if s.BaseURL == "" || s.BaseURL == known {
+		return known, nil
+	}
+	return parseBaseURL(s.BaseURL)
 }
 
 // validID reports whether id can be sent in a header as it is.

@@ -322,10 +322,7 @@ func (src *Source) send(s *Session) *sent {
 }
 
 func newSent(s *Session) *sent {
-	origin := DefaultBaseURL
-	if s.BaseURL != "" {
-		origin, _ = parseBaseURL(s.BaseURL) // valid since it was held
-	}
+	origin, _ := s.origin(DefaultBaseURL) // valid since it was held
 	return &sent{s, origin, [2]string{s.ID, s.UserAgent}}
 }
 

@@ -153,8 +153,8 @@ func (s *Server) Close() {
 }
 
 // AddUser adds a user, or replaces the one of that name: its failed tries, used
-// codes and partial sessions are forgotten. It panics when Session has no JSON form, or TOTP is
-// not base32.
+// codes and partial sessions are forgotten. It panics when Session has no JSON
+// form, or TOTP is not base32.
 func (s *Server) AddUser(u User) {
 	if _, err := json.Marshal(u.Session); err != nil {
 		panic("sessiontest: User.Session: " + err.Error())
