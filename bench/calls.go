@@ -2,85 +2,90 @@ package main
 
 import (
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"strings"
-	"testing"
+	"time"
 
 	"github.com/filescom/session"
 )
 
-// calls are the contests of one call after another: at a stub, where the
-// client's code is all there is, and over loopback, where the time of the server
-// and of two processes that wake each other is in everyone's, and dwarfs it.
-func calls() []contest {
-	var contests []contest
-	for _, place := range []string{"stub", http1, http2} {
+// operations are the calls of a client that noNetwork and loopback measure.
+var operations = []struct {
+	name string
+	call func(client) error
+}{
+	{"Login", func(c client) error { return c.login() }},
+	{"Log-out", func(c client) error { return c.logout() }},
+}
+
+// noNetwork returns the benchmarks of the clients over a stub.
+func noNetwork() []benchmark {
+	var benchmarks []benchmark
+	for _, op := range operations {
+		var turns []func() sample
+		for _, c := range newClients(session.DefaultBaseURL, stub{}) {
+			turns = append(turns, func() sample { return perCall(func() error { return op.call(c) }) })
+		}
+		benchmarks = append(benchmarks, benchmark{op.name + ", no network", formatTime, threeClients, inTurns(turns...)})
+	}
+	return benchmarks
+}
+
+// loopback returns the benchmarks of the clients over a loopback connection.
+func loopback() []benchmark {
+	var benchmarks []benchmark
+	for _, protocol := range []string{http1, http2} {
 		for _, op := range operations {
-			c := contest{name: op + ", " + place, rounds: *rounds, columns: perCall, compared: 1}
-			for _, w := range ways(session.DefaultBaseURL, stub{documented}) {
-				turn := func() []float64 { return benchmark(w.call[op]) }
-				if place != "stub" {
-					turn = func() []float64 {
-						srv := serve(place, 0)
-						defer srv.Close()
-						return srv.client("visit", w.name, op)
-					}
-				}
-				c.contenders = append(c.contenders, contender{w.name, turn})
-			}
-			contests = append(contests, c)
+			benchmarks = append(benchmarks, benchmark{op.name + ", loopback, " + protocol, formatTime, threeClients,
+				func() []sample { return requestByRequest(protocol, op.call) }})
 		}
 	}
-	return contests
+	return benchmarks
 }
 
-// visit measures one way to do one operation at a server, by a transport that is
-// the same for every way.
-func visit(args []string) []float64 {
+// requestByRequest measures the mean time of a call of each client. The clients
+// share a transport and take turns after each request.
+func requestByRequest(protocol string, call func(client) error) []sample {
+	const requests = 2000
+	srv := startServer(protocol, delays{})
+	defer srv.Close()
 	rt := http.DefaultTransport.(*http.Transport).Clone()
-	rt.MaxIdleConnsPerHost = 256
-	return benchmark(wayOf(args[1], args[0], rt).call[args[2]])
-}
+	defer rt.CloseIdleConnections()
+	clients := newClients(srv.URL, rt)
+	for _, c := range clients {
+		check(call(c)) // opens the connection, and logs in before a log-out
+	}
 
-var perCall = []string{"ns/op", "B/op", "allocs/op"}
-
-// benchmark measures f, which must not fail.
-func benchmark(f func() error) []float64 {
-	return perCallOf(func(b *testing.B) {
-		for range b.N {
-			check(f())
+	total := make([]time.Duration, len(clients))
+	for range requests {
+		for _, i := range rand.Perm(len(clients)) {
+			start := time.Now()
+			check(call(clients[i]))
+			total[i] += time.Since(start)
 		}
-	})
+	}
+	samples := make([]sample, len(clients))
+	for i := range samples {
+		samples[i] = sample{float64(total[i]) / requests}
+	}
+	return samples
 }
 
-// perCallOf returns what the columns perCall name.
-func perCallOf(f func(b *testing.B)) []float64 {
-	r := testing.Benchmark(f)
-	n := float64(r.N)
-	return []float64{float64(r.T.Nanoseconds()) / n, float64(r.MemBytes) / n, float64(r.MemAllocs) / n}
-}
+// stub answers every request from memory.
+type stub struct{}
 
-// stub answers every request from memory, a login with answer.
-type stub struct{ answer string }
+var jsonHeader = http.Header{"Content-Type": {"application/json"}}
 
-var header = http.Header{"Content-Type": {"application/json"}}
-
-func (s stub) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp := &http.Response{StatusCode: http.StatusNoContent, ProtoMajor: 1, Header: header, Body: http.NoBody, Request: r}
+func (stub) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp := &http.Response{StatusCode: http.StatusNoContent, ProtoMajor: 1, Header: jsonHeader, Body: http.NoBody, Request: r}
 	if r.Body != nil {
 		io.Copy(io.Discard, r.Body)
 		r.Body.Close()
 	}
 	if r.Method == http.MethodPost {
-		resp.StatusCode, resp.ContentLength = http.StatusCreated, int64(len(s.answer))
-		resp.Body = io.NopCloser(strings.NewReader(s.answer))
+		resp.StatusCode, resp.ContentLength = http.StatusCreated, int64(len(documented))
+		resp.Body = io.NopCloser(strings.NewReader(documented))
 	}
 	return resp, nil
 }
-
-// documented is the answer to a login, with the 19 documented fields.
-const documented = `{"id":"60525f92e859c4c3d74cb02fd176b1525901b525","language":"en","login_token":"@tok-randomcode",` +
-	`"login_token_domain":"https://mysite.files.com","max_dir_listing_size":100000,"multiple_regions":true,"read_only":true,` +
-	`"root_path":"example","sftp_insecure_ciphers":false,"site_id":1,"ssl_required":true,"tls_disabled":false,` +
-	`"two_factor_setup_needed":false,"allowed_2fa_method_sms":true,"allowed_2fa_method_totp":true,"allowed_2fa_method_u2f":true,` +
-	`"allowed_2fa_method_yubi":true,"use_provided_modified_at":true,"windows_mode_ftp":false}`

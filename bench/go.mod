@@ -5,12 +5,12 @@ go 1.26.8
 require (
 	github.com/Files-com/files-sdk-go/v3 v3.3.308
 	github.com/filescom/session v0.0.0
-	github.com/go-resty/resty/v2 v2.17.2
 	golang.org/x/oauth2 v0.37.0
 )
 
 require (
 	github.com/appscode/go-querystring v0.0.0-20170504095604-0126cfb3f1dc // indirect
+	github.com/go-resty/resty/v2 v2.17.2 // indirect
 	github.com/hashicorp/go-cleanhttp v0.5.2 // indirect
 	github.com/hashicorp/go-retryablehttp v0.7.7 // indirect
 	github.com/lpar/calendar v0.2.0 // indirect

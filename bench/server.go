@@ -2,14 +2,11 @@ package main
 
 import (
 	"crypto/tls"
-	"encoding/pem"
+	"crypto/x509"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"sync"
 	"time"
 )
 
@@ -20,25 +17,24 @@ const (
 	http2  = "TLS HTTP/2"
 )
 
-// server answers logins and log-outs from memory, and counts connections.
-type server struct {
-	*httptest.Server
+// documented is the answer to a login, with the 19 documented fields.
+const documented = `{"id":"60525f92e859c4c3d74cb02fd176b1525901b525","language":"en","login_token":"@tok-randomcode",` +
+	`"login_token_domain":"https://mysite.files.com","max_dir_listing_size":100000,"multiple_regions":true,"read_only":true,` +
+	`"root_path":"example","sftp_insecure_ciphers":false,"site_id":1,"ssl_required":true,"tls_disabled":false,` +
+	`"two_factor_setup_needed":false,"allowed_2fa_method_sms":true,"allowed_2fa_method_totp":true,"allowed_2fa_method_u2f":true,` +
+	`"allowed_2fa_method_yubi":true,"use_provided_modified_at":true,"windows_mode_ftp":false}`
 
-	mu            sync.Mutex
-	opened        float64 // connections
-	open, most    float64 // of them at a time
-	full, resumed float64 // TLS handshakes
-	mostTLS       float64 // of them at a time, from the connection to the server's flight
-}
+// delays are the times that a server waits in each TLS handshake and before each
+// answer.
+type delays struct{ connect, answer time.Duration }
 
-// serve starts a server that takes its time for each answer. In the end it is to
-// be closed.
-func serve(protocol string, latency time.Duration) *server {
-	s := new(server)
-	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// startServer starts a server that answers logins and log-outs from memory. The
+// caller must close it.
+func startServer(protocol string, d delays) *httptest.Server {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
-		time.Sleep(latency)
-		w.Header()["Content-Type"] = header["Content-Type"]
+		time.Sleep(d.answer)
+		w.Header().Set("Content-Type", "application/json")
 		if r.Method == http.MethodDelete {
 			w.WriteHeader(http.StatusNoContent)
 			return
@@ -46,63 +42,27 @@ func serve(protocol string, latency time.Duration) *server {
 		w.WriteHeader(http.StatusCreated)
 		io.WriteString(w, documented)
 	}))
-	s.Config.ErrorLog = log.New(io.Discard, "", 0) // a client that ends breaks off handshakes that it does not need
-	s.Config.ConnState = s.connState
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // a client may close a connection during the handshake
 	if protocol == http1 {
-		s.Start()
-		return s
+		srv.Start()
+		return srv
 	}
-	s.TLS = &tls.Config{VerifyConnection: s.shook}
-	s.EnableHTTP2 = protocol == http2
-	s.StartTLS()
-	return s
+	srv.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		time.Sleep(d.connect)
+		return nil, nil // keeps this configuration
+	}}
+	srv.EnableHTTP2 = protocol == http2
+	srv.StartTLS()
+	return srv
 }
 
-func (s *server) connState(c net.Conn, state http.ConnState) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch state {
-	case http.StateNew:
-		s.opened++
-		s.open++
-		s.most = max(s.most, s.open)
-		if _, secure := c.(*tls.Conn); secure {
-			s.mostTLS = max(s.mostTLS, s.opened-s.full-s.resumed)
-		}
-	case http.StateClosed:
-		s.open--
-	}
-}
-
-// shook is called once in each handshake.
-func (s *server) shook(state tls.ConnectionState) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if state.DidResume {
-		s.resumed++
-	} else {
-		s.full++
-	}
-	return nil
-}
-
-// counted are the columns of counts.
-var counted = []string{"conns", "most", "full TLS", "resumed", "most TLS"}
-
-func (s *server) counts() []float64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return []float64{s.opened, s.most, s.full, s.resumed, s.mostTLS}
-}
-
-// client takes a turn in a process that trusts s whatever the transport. The
-// first argument of the turn is the URL of s.
-func (s *server) client(turn string, args ...string) []float64 {
-	file := must(os.CreateTemp("", "bench-*.pem"))
-	defer os.Remove(file.Name())
-	if cert := s.Certificate(); cert != nil {
-		check(pem.Encode(file, &pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}))
-	}
-	check(file.Close())
-	return child([]string{"SSL_CERT_FILE=" + file.Name()}, append([]string{turn, s.URL}, args...)...)
+// trustTestServers makes every transport of this process trust the certificate
+// that all httptest servers share. The go:debug line of main.go lets the fallback
+// roots replace those of the system. trustTestServers must be called once.
+func trustTestServers() {
+	srv := httptest.NewTLSServer(nil)
+	defer srv.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(srv.Certificate())
+	x509.SetFallbackRoots(roots)
 }
