@@ -1,5 +1,20 @@
 package session
 
+// The files of this package:
+//
+//	session.go    Session, how it prints, and the package functions
+//	client.go     a login and a log-out in steps; when a request is tried again
+//	attempt.go    one attempt: a request, its connection, its answer
+//	pool.go       the transport that clients share
+//	options.go    Option and every With function
+//	origin.go     which base URLs are accepted, and where a login may be moved
+//	params.go     the parameters of a login and their form
+//	decode.go     the JSON of answers
+//	errors.go     the errors, and which answer becomes which
+//	redact.go     which texts may be shown
+//	source.go     Source: the session of one user, renewed when needed
+//	transport.go  Transport: requests that carry the session of a Source
+
 import (
 	"context"
 	"errors"
@@ -7,7 +22,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -15,27 +29,63 @@ import (
 	"github.com/go-resty/resty/v2"
 )
 
-const path = "/api/rest/v1/sessions"
+const sessionsPath = "/api/rest/v1/sessions"
 
-// Client logs users in and out. It is immutable, holds no user's secret and is
-// safe for concurrent use; one serves any number of users. Its zero value is
-// the client of no options.
+// Client logs users in and out. It is immutable, holds no secret of a user, and
+// is safe for concurrent use. One Client serves any number of users. The zero
+// value is the client of no options.
 type Client struct {
 	config
-	rest     *resty.Request // copied for each request: nothing of it is written to
-	endpoint *url.URL       // of base
-	late     error          // the cause of an exchange that ends by timeout
+	rest *resty.Client // nil in the zero value
 }
 
-var byDefault struct {
-	once   sync.Once
-	client *Client
+// NewClient returns a client of opts, or the error of the first bad option, which
+// matches [ErrInvalidParams]. A Client need not be closed. All clients without
+// [WithHTTPClient] share one transport, which takes its proxy from the
+// environment ([http.ProxyFromEnvironment]) and limits no connections.
+func NewClient(opts ...Option) (*Client, error) {
+	c := &Client{config: config{
+		base:      DefaultBaseURL,
+		timeout:   30 * time.Second,
+		retries:   2,
+		userAgent: ourUserAgent,
+	}}
+	for _, opt := range opts {
+		if opt == nil {
+			return nil, fmt.Errorf("session: %w: an Option is nil", ErrInvalidParams)
+		}
+		if err := opt(&c.config); err != nil {
+			return nil, err
+		}
+	}
+	c.rest = newREST(c.config)
+	return c, nil
 }
 
-func defaultClient() *Client {
-	byDefault.once.Do(func() { byDefault.client, _ = NewClient() })
-	return byDefault.client
+// newREST returns a resty client over a copy of the caller's http.Client. It is
+// not changed later: resty does not guard its fields.
+func newREST(c config) *resty.Client {
+	hc := c.http
+	hc.Jar = nil
+	if hc.Transport == nil {
+		hc.Transport = sharedTransport()
+	}
+	hc.Transport = onceTransport{hc.Transport}
+	rest := resty.NewWithClient(&hc).
+		SetDoNotParseResponse(true).
+		SetHeader("Accept", "application/json").
+		SetHeader("Accept-Encoding", "identity"). // see decompress
+		SetHeader("User-Agent", c.userAgent)
+	if c.language != "" {
+		rest.SetHeader("Accept-Language", c.language)
+	}
+	return rest
 }
+
+var defaultClient = sync.OnceValue(func() *Client {
+	c, _ := NewClient() // without options it cannot fail
+	return c
+})
 
 func clientFor(opts []Option) (*Client, error) {
 	if len(opts) == 0 {
@@ -44,92 +94,78 @@ func clientFor(opts []Option) (*Client, error) {
 	return NewClient(opts...)
 }
 
-// connect makes the resty client, over the copy of the caller's http.Client.
-// It is not changed afterwards: resty does not guard its fields.
-func (c *Client) connect() {
-	hc := c.http
-	hc.Jar = nil
-	if hc.Transport == nil {
-		hc.Transport = sharedTransport()
+// ready returns c, or the default client if c is the zero value. A nil *Client is
+// an error, since a forgotten assignment must not post a password to the default
+// host.
+func (c *Client) ready(ctx context.Context, op string) (*Client, error) {
+	switch {
+	case c == nil:
+		return nil, fmt.Errorf("session: %s: %w: the *Client is nil; make one by NewClient", op, ErrInvalidParams)
+	case ctx == nil:
+		return nil, fmt.Errorf("session: %s: %w: the context is nil; use context.Background()", op, ErrInvalidParams)
+	case c.rest == nil:
+		return defaultClient(), nil
 	}
-	hc.Transport = noRedirect{hc.Transport}
-	c.endpoint, c.late = endpoint(c.base), timeoutError(c.timeout)
-	c.rest = resty.NewWithClient(&hc).
-		SetDoNotParseResponse(true).
-		SetPreRequestHook(func(_ *resty.Client, r *http.Request) error {
-			r.Context().(*exchange).complete(r)
-			return nil
-		}).R()
-	c.rest.Header = http.Header{
-		"Accept":          {"application/json"},
-		"Accept-Encoding": {"identity"}, // see decompress
-		"Content-Type":    {"application/x-www-form-urlencoded"},
-		"User-Agent":      {c.userAgent},
-	}
-	if c.language != "" {
-		c.rest.Header["Accept-Language"] = []string{c.language}
-	}
+	return c, nil
 }
 
 // Create logs a user in. The error is, or wraps:
 //
-//   - [ErrInvalidParams]: refused before anything was sent;
-//   - *[APIError]: the server's refusal, see the Err variables that it matches;
-//   - *[TwoFactorError]: a second factor is wanted and there is no [WithOTP], or
-//     the one that was sent did not do;
+//   - [ErrInvalidParams]: a parameter is refused, nothing was sent;
+//   - *[APIError]: the server refuses the login, see the Err variables;
+//   - *[TwoFactorError]: the server requires a second factor, and there is no
+//     [WithOTP], or the code that was sent is not enough;
 //   - *[RegionMismatchError]: the site is served from a host that is not trusted;
-//   - [ErrNotSent]: no connection was had, or ctx had ended before;
-//   - [ErrOutcomeUnknown]: no answer, a 5xx, or an invalid success. Only then may
-//     a session exist that nobody holds;
+//   - [ErrNotSent]: no connection was established, or ctx had ended before;
+//   - [ErrOutcomeUnknown]: there was no answer, a 5xx, or an invalid success. Only
+//     then may a session exist that nobody holds;
 //   - the error of the [OTPFunc].
 //
-// It posts once for each host and code, and again only when no connection was
-// had.
+// Create posts once for each host and code. It posts again only if no connection
+// was established.
 func (c *Client) Create(ctx context.Context, params CreateParams) (*Session, error) {
-	if c == nil || c.rest == nil {
-		c = defaultClient()
+	c, err := c.ready(ctx, "log in")
+	if err != nil {
+		return nil, err
 	}
-	if ctx == nil {
-		return nil, fmt.Errorf("session: log in: %w: context is nil", ErrInvalidParams)
-	}
-	s, err := c.logIn(ctx, c.base, params, &c.config)
-	if moved, ok := err.(*movedError); ok {
-		return c.logIn(ctx, moved.origin, params, nil)
+	s, err := c.logIn(ctx, c.base, params)
+	if moved, ok := err.(*RegionMismatchError); ok && c.trusts(moved.origin()) {
+		return c.logIn(ctx, moved.origin(), params)
 	}
 	return s, err
 }
 
-// logIn logs in at one host, with a second factor when that is asked for. A region
-// mismatch that follow trusts is a *movedError.
-func (c *Client) logIn(ctx context.Context, base string, params CreateParams, follow *config) (*Session, error) {
-	s, err := c.post(ctx, base, params, params.secrets(), follow)
-	challenge, wanted := err.(*TwoFactorError)
-	if !wanted || c.otp == nil || params.OTP != "" {
+// logIn logs in at one host, with a second factor if the server requires one.
+func (c *Client) logIn(ctx context.Context, base string, params CreateParams) (*Session, error) {
+	hide := secrets{params.Password, params.OTP, params.PartialSessionID}
+	s, err := c.post(ctx, base, params, hide)
+	challenge, ok := err.(*TwoFactorError)
+	if !ok || c.otp == nil || params.OTP != "" {
 		return s, err
 	}
-	partial := challenge.PartialSessionID
+	hide = append(hide, challenge.PartialSessionID)
 	code, err := c.otp(ctx, challenge)
 	if err != nil {
 		if ctx.Err() != nil {
-			err = fmt.Errorf("%w: %w", quiet(ctx, ctx.Err(), params.secrets(), true), err)
+			err = fmt.Errorf("%w: %w", contextError(ctx), err)
 		}
-		return nil, fmt.Errorf("session: log in at %s: ask for the second factor: %w", host(base), err)
+		return nil, fmt.Errorf("session: log in at %s: ask for the second factor: %w", hostOf(base), err)
 	}
-	answer := challenge.Answer(params, code)
-	return c.post(ctx, base, answer, secrets{answer.OTP, params.Password, partial}, follow)
+	params = challenge.Answer(params, code)
+	return c.post(ctx, base, params, append(hide, params.OTP))
 }
 
-func (c *Client) post(ctx context.Context, base string, params CreateParams, hide secrets, follow *config) (*Session, error) {
+func (c *Client) post(ctx context.Context, base string, params CreateParams, hide secrets) (*Session, error) {
 	if err := params.validate(); err != nil {
 		return nil, err
 	}
 	r := &request{
-		op:      "log in at ",
-		method:  http.MethodPost,
-		base:    base,
-		body:    params.encode(),
-		secrets: hide,
-		follow:  follow,
+		op:        "log in at",
+		method:    http.MethodPost,
+		base:      base,
+		form:      params.encode(),
+		secrets:   hide,
+		noSession: true,
 	}
 	var s *Session
 	err := c.do(ctx, r, func(a *answer) (err error) {
@@ -140,7 +176,7 @@ func (c *Client) post(ctx context.Context, base string, params CreateParams, hid
 			return a.invalid(r, a.err)
 		}
 		if a.status != http.StatusOK && a.status != http.StatusCreated {
-			return a.invalid(r, errors.New("a status that a login does not have"))
+			return a.invalid(r, errors.New("no login has this status"))
 		}
 		if s, err = decodeSession(a.body); err != nil {
 			return a.invalid(r, err)
@@ -151,22 +187,26 @@ func (c *Client) post(ctx context.Context, base string, params CreateParams, hid
 	return s, err
 }
 
-// Delete logs s out, at the origin and with the User-Agent that made it when s
-// names them. A session that has already ended is no error. It does not touch
-// s, and is tried again when it fails: see [WithRetries]. Under a ctx that has
-// ended nothing is sent: [context.WithoutCancel] keeps a log-out from that.
+// Delete logs s out, at the origin and with the User-Agent that s names. It
+// returns nil if the session has already ended. It does not modify s. It tries
+// again after a failure: see [WithRetries]. It sends nothing if ctx has ended:
+// use [context.WithoutCancel] for a log-out that must happen nonetheless.
 func (c *Client) Delete(ctx context.Context, s *Session) error {
-	if c == nil || c.rest == nil {
-		c = defaultClient()
+	c, err := c.ready(ctx, "log out")
+	if err != nil {
+		return err
 	}
-	if ctx == nil {
-		return fmt.Errorf("session: log out: %w: context is nil", ErrInvalidParams)
-	}
-	base, err := s.address(c.base)
+	base, err := s.validate(c.base)
 	if err != nil {
 		return fmt.Errorf("session: log out: %w: %w", ErrInvalidParams, err)
 	}
-	r := &request{op: "log out at ", method: http.MethodDelete, base: base, session: s, secrets: secrets{s.ID}}
+	r := &request{
+		op:      "log out at",
+		method:  http.MethodDelete,
+		base:    base,
+		session: s,
+		secrets: secrets{s.ID},
+	}
 	return c.do(ctx, r, func(a *answer) error {
 		if a.status/100 == 2 {
 			return nil
@@ -178,69 +218,76 @@ func (c *Client) Delete(ctx context.Context, s *Session) error {
 	})
 }
 
-// request is what do sends. A DELETE may be sent again.
+// request describes one API call.
 type request struct {
-	op      string // for errors: what is done at base
-	method  string
-	base    string
-	body    []byte   // of a login
-	session *Session // to log out
-	secrets secrets
-	follow  *config // whose trust a region mismatch is followed by; nil: it is not
+	op        string // the call in words, before the host
+	method    string
+	base      string   // origin
+	form      []byte   // body of a login
+	session   *Session // to log out; nil for a login
+	secrets   secrets
+	noSession bool // the call carries no session
 }
 
-// doing says what r does, for errors.
-func (r *request) doing() string { return r.op + host(r.base) }
+// String returns the call in words, for errors.
+func (r *request) String() string { return strings.TrimSpace(r.op + " " + hostOf(r.base)) }
 
-// do sends r, reads the answer and has check judge it; then again, where that
-// is allowed and of use.
+// do sends r, and has check judge the answer. It tries again where that is
+// allowed and may help.
 func (c *Client) do(ctx context.Context, r *request, check func(*answer) error) error {
-	sent := false
-	var answered error // the last error that was an answer
-	for attempt := 1; ; attempt++ {
-		start := time.Now()
-		a, err := c.attempt(ctx, r)
-		failed, _ := err.(*failure)
-		if err == nil {
-			err = check(a)
-			answered = err
-		}
-		sent = sent || failed == nil || failed.outcome != ErrNotSent
-		if failed != nil && sent {
+	mayHaveArrived := false
+	var answered error // the error of the last answer
+	fail := func(failed *transportError) *transportError {
+		failed.previous = answered
+		if mayHaveArrived = mayHaveArrived || failed.outcome != ErrNotSent; mayHaveArrived {
 			failed.outcome = ErrOutcomeUnknown
 		}
-		if failed != nil && answered != nil {
-			failed.cause.safe = append(failed.cause.safe, answered)
+		return failed
+	}
+	for n := 1; ; n++ {
+		start := time.Now()
+		a, err := c.attempt(ctx, r)
+		if failed, ok := err.(*transportError); ok {
+			err = fail(failed)
+		} else {
+			err = check(a)
+			answered, mayHaveArrived = err, true
 		}
-		c.log(ctx, r, a, err, attempt, time.Since(start))
-		again := failed != nil && !failed.certificate && (!sent || r.method == http.MethodDelete) ||
-			err != nil && failed == nil && a.status/100 == 5 && r.method == http.MethodDelete
-		if !again || attempt > c.retries || ctx.Err() != nil {
+		c.log(ctx, r, a, err, n, time.Since(start))
+		if n > c.retries || ctx.Err() != nil || !r.retryable(err, mayHaveArrived) {
 			return err
 		}
 		select {
-		case <-time.After(backoff(attempt, 100*time.Millisecond, 2*time.Second)):
+		case <-time.After(backoff(n, 100*time.Millisecond, 2*time.Second)):
 		case <-ctx.Done():
-			outcome := ErrNotSent
-			if sent {
-				outcome = ErrOutcomeUnknown
-			}
-			cause := quiet(ctx, ctx.Err(), r.secrets, true)
-			cause.safe = append(cause.safe, err)
-			return &failure{op: r.doing(), outcome: outcome, cause: cause}
+			return fail(newTransportError(ctx, r, ErrNotSent, err))
 		}
 	}
 }
 
-// backoff returns how long to wait after the nth failure: first, doubled each
-// time up to most, of which chance takes up to a half.
-func backoff(n int, first, most time.Duration) time.Duration {
-	wait := min(most, first<<min(n-1, 10))
+// retryable reports whether r may be sent again after err. A login may not, once
+// it may have arrived: it could lock the user out, send another SMS, or leave a
+// session behind. A log-out may, since it is idempotent.
+func (r *request) retryable(err error, mayHaveArrived bool) bool {
+	idempotent := r.method == http.MethodDelete
+	switch failed := err.(type) {
+	case *transportError:
+		return !failed.permanent && (idempotent || !mayHaveArrived)
+	case *APIError:
+		return idempotent && failed.StatusCode/100 == 5
+	}
+	return false
+}
+
+// backoff returns how long to wait after the nth failure: first, doubled for each
+// failure up to limit, less up to 50% jitter.
+func backoff(n int, first, limit time.Duration) time.Duration {
+	wait := min(limit, first<<min(n-1, 10))
 	return wait - rand.N(wait/2)
 }
 
-// log writes the record of an attempt.
-func (c *Client) log(ctx context.Context, r *request, a *answer, err error, attempt int, took time.Duration) {
+// log writes the record of one attempt.
+func (c *Client) log(ctx context.Context, r *request, a *answer, err error, attempt int, duration time.Duration) {
 	level := slog.LevelDebug
 	if err != nil {
 		level = slog.LevelWarn
@@ -250,28 +297,22 @@ func (c *Client) log(ctx context.Context, r *request, a *answer, err error, atte
 	}
 	attrs := []slog.Attr{
 		slog.String("method", r.method),
-		slog.String("host", host(r.base)),
-		slog.Duration("duration", took),
+		slog.String("host", hostOf(r.base)),
+		slog.Duration("duration", duration),
 		slog.Int("attempt", attempt),
 	}
 	if a != nil {
 		attrs = append(attrs, slog.Int("status", a.status))
 	}
-	var api *APIError
-	if errors.As(err, &api) {
-		kind := api.Type
+	var apiErr *APIError
+	if failed, ok := err.(*transportError); ok {
+		attrs = append(attrs, slog.String("error_type", failed.outcome.Error()), slog.String("error", failed.text))
+	} else if errors.As(err, &apiErr) {
+		kind := apiErr.Type
 		if errors.Is(err, ErrInvalidResponse) {
 			kind = ErrInvalidResponse.Error()
 		}
-		attrs = append(attrs, slog.String("error_type", kind), slog.String("instance", api.Instance))
-	} else if failed, ok := err.(*failure); ok {
-		attrs = append(attrs, slog.String("error_type", failed.outcome.Error()), slog.String("error", failed.cause.Error()))
+		attrs = append(attrs, slog.String("error_type", kind), slog.String("instance", apiErr.Instance))
 	}
 	c.logger.LogAttrs(ctx, level, "Files.com session request", attrs...)
-}
-
-// host returns the host and port of an origin.
-func host(origin string) string {
-	_, host, _ := strings.Cut(origin, "://")
-	return host
 }

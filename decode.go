@@ -2,86 +2,46 @@ package session
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"iter"
+	"net/http"
 	"strconv"
-	"strings"
 	"time"
+	"unicode/utf8"
 )
 
-// decodeSession decodes the answer to a login. It wants a JSON object with one
-// valid id and nothing after it; any other field that cannot be decoded keeps
-// its zero value, so that no live session is lost for it. Raw is a part of data.
+// decodeSession decodes the answer to a login. It requires a JSON object with
+// one valid id and nothing after it. Any other field that cannot be decoded
+// keeps its zero value, so that no live session is lost for it. Raw is a part of
+// data.
 func decodeSession(data []byte) (*Session, error) {
 	object := trimJSON(data)
-	s := &Session{Raw: object}
-	ids := 0
-	var id, language, token, tokenDomain, root []byte
-	end := scan(object, 0, 0, func(key, value []byte) bool {
-		switch string(key) {
-		case "id":
-			ids++
-			if id = unquote(value); digits(value) {
-				id = value
-			}
-		case "language":
-			language = unquote(value)
-		case "login_token":
-			token = unquote(value)
-		case "login_token_domain":
-			tokenDomain = unquote(value)
-		case "max_dir_listing_size":
-			s.MaxDirListingSize = number(value)
-		case "multiple_regions":
-			s.MultipleRegions = truth(value)
-		case "read_only":
-			s.ReadOnly = truth(value)
-		case "root_path":
-			root = unquote(value)
-		case "sftp_insecure_ciphers":
-			s.SFTPInsecureCiphers = truth(value)
-		case "site_id":
-			s.SiteID = number(value)
-		case "ssl_required":
-			s.SSLRequired = truth(value)
-		case "tls_disabled":
-			s.TLSDisabled = truth(value)
-		case "two_factor_setup_needed":
-			s.TwoFactorSetupNeeded = truth(value)
-		case "allowed_2fa_method_sms":
-			s.Allowed2FAMethodSMS = truth(value)
-		case "allowed_2fa_method_totp":
-			s.Allowed2FAMethodTOTP = truth(value)
-		case "allowed_2fa_method_u2f":
-			s.Allowed2FAMethodU2F = truth(value)
-		case "allowed_2fa_method_yubi":
-			s.Allowed2FAMethodYubi = truth(value)
-		case "allowed_2fa_method_webauthn":
-			s.Allowed2FAMethodWebAuthn = truth(value)
-		case "use_provided_modified_at":
-			s.UseProvidedModifiedAt = truth(value)
-		case "windows_mode_ftp":
-			s.WindowsModeFTP = truth(value)
-		case "timeout_at":
-			s.TimeoutAt = moment(value)
-		}
-		return true
-	})
-	if end != len(object) || !bytes.HasPrefix(object, []byte("{")) {
+	if !json.Valid(object) || object[0] != '{' {
 		return nil, errors.New("not a JSON object")
 	}
-	fields := [...]struct {
-		of    *string
-		value []byte
-	}{{&s.ID, id}, {&s.Language, language}, {&s.LoginToken, token}, {&s.LoginTokenDomain, tokenDomain}, {&s.RootPath, root}}
-	joined := make([]byte, 0, 256) // parts of one string take one allocation
-	for _, f := range fields {
-		joined = append(joined, f.value...)
-	}
-	texts := string(joined)
-	for _, f := range fields {
-		*f.of, texts = texts[:len(f.value)], texts[len(f.value):]
+	s := &Session{Raw: object}
+	ids := 0
+	for key, value := range members(object) {
+		if string(key) == "id" {
+			s.ID = parseID(value)
+			ids++
+		}
+		field := sessionFields[string(key)]
+		if field == nil {
+			continue
+		}
+		switch field := field(s).(type) {
+		case *string:
+			*field = parseString(value)
+		case *bool:
+			*field = parseBool(value)
+		case **int64:
+			*field = parseInt(value)
+		case *time.Time:
+			*field = parseTime(value)
+		}
 	}
 	switch {
 	case ids > 1:
@@ -92,179 +52,228 @@ func decodeSession(data []byte) (*Session, error) {
 	return s, nil
 }
 
-// trimJSON takes a byte order mark and the white space around it off.
+// sessionFields names the field of each member of an answer, the id excepted.
+var sessionFields = map[string]func(*Session) any{
+	"language":                    func(s *Session) any { return &s.Language },
+	"login_token":                 func(s *Session) any { return &s.LoginToken },
+	"login_token_domain":          func(s *Session) any { return &s.LoginTokenDomain },
+	"max_dir_listing_size":        func(s *Session) any { return &s.MaxDirListingSize },
+	"multiple_regions":            func(s *Session) any { return &s.MultipleRegions },
+	"read_only":                   func(s *Session) any { return &s.ReadOnly },
+	"root_path":                   func(s *Session) any { return &s.RootPath },
+	"sftp_insecure_ciphers":       func(s *Session) any { return &s.SFTPInsecureCiphers },
+	"site_id":                     func(s *Session) any { return &s.SiteID },
+	"ssl_required":                func(s *Session) any { return &s.SSLRequired },
+	"tls_disabled":                func(s *Session) any { return &s.TLSDisabled },
+	"two_factor_setup_needed":     func(s *Session) any { return &s.TwoFactorSetupNeeded },
+	"allowed_2fa_method_sms":      func(s *Session) any { return &s.Allowed2FAMethodSMS },
+	"allowed_2fa_method_totp":     func(s *Session) any { return &s.Allowed2FAMethodTOTP },
+	"allowed_2fa_method_u2f":      func(s *Session) any { return &s.Allowed2FAMethodU2F },
+	"allowed_2fa_method_yubi":     func(s *Session) any { return &s.Allowed2FAMethodYubi },
+	"allowed_2fa_method_webauthn": func(s *Session) any { return &s.Allowed2FAMethodWebAuthn },
+	"use_provided_modified_at":    func(s *Session) any { return &s.UseProvidedModifiedAt },
+	"windows_mode_ftp":            func(s *Session) any { return &s.WindowsModeFTP },
+	"timeout_at":                  func(s *Session) any { return &s.TimeoutAt },
+}
+
+// errorBody holds the members of a JSON error. Each is decoded by itself, so that
+// an odd one costs no other.
+type errorBody struct {
+	kind, title, message, instance string
+	data                           json.RawMessage
+	itemData                       json.RawMessage // data of the first object in errors
+}
+
+// parseError returns the parts of an error: those of the body, or where it has
+// none, those of the header.
+func (a *answer) parseError() errorBody {
+	var body errorBody
+	if value := trimJSON(a.body); json.Valid(value) {
+		body = decodeError(value)
+	}
+	if !validType(body.kind) {
+		body.kind = a.header.Get("X-Files-Error-Class")
+	}
+	if !validType(body.kind) {
+		body.kind = ""
+	}
+	if body.instance == "" {
+		body.instance = a.header.Get("X-Request-Id")
+	}
+	return body
+}
+
+// decodeError decodes an error that is valid JSON. In 2021 the API put the type
+// and the data into a list of errors as well.
+func decodeError(value []byte) errorBody {
+	body := errorBody{
+		kind:     parseString(member(value, "type")),
+		title:    parseString(member(value, "title")),
+		message:  cmp.Or(parseString(member(value, "error")), parseString(value)),
+		instance: parseString(member(value, "instance")),
+		data:     member(value, "data"),
+	}
+	for item := range elements(member(value, "errors")) {
+		if item[0] != '{' {
+			continue
+		}
+		if !validType(body.kind) {
+			body.kind = parseString(member(item, "type"))
+		}
+		body.itemData = member(item, "data")
+		break
+	}
+	return body
+}
+
+// decodeDemand decodes the data of a demand for a second factor.
+func decodeDemand(data []byte) *TwoFactorError {
+	demand := &TwoFactorError{PartialSessionID: parseID(member(data, "partial_session_id"))}
+	methods := member(data, "two_factor_authentication_methods")
+	if method := parseString(methods); method != "" {
+		demand.Methods = []string{method}
+	}
+	for value := range elements(methods) {
+		if method := parseString(value); method != "" {
+			demand.Methods = append(demand.Methods, method)
+		}
+	}
+	for value := range elements(member(data, "u2f_sign_requests")) {
+		if value[0] != '{' {
+			continue
+		}
+		sign := member(value, "sign_request")
+		demand.U2FSignRequests = append(demand.U2FSignRequests, U2FSignRequest{
+			AppID:     parseString(member(value, "app_id")),
+			Challenge: parseString(member(value, "challenge")),
+			Version:   parseString(member(sign, "version")),
+			KeyHandle: parseString(member(sign, "keyHandle")),
+		})
+	}
+	return demand
+}
+
+// regionHost returns the host that a region mismatch names, in its data or by the
+// only header that does.
+func (a *answer) regionHost(body errorBody) string {
+	for _, data := range [...]json.RawMessage{body.data, body.itemData} {
+		if host := parseString(member(data, "host")); host != "" {
+			return host
+		}
+	}
+	if hosts := a.header.Values("X-Files-Host"); len(hosts) == 1 {
+		return hosts[0]
+	}
+	return ""
+}
+
+// trimJSON removes a byte order mark and the white space around data.
 func trimJSON(data []byte) []byte {
 	return bytes.Trim(bytes.TrimPrefix(data, []byte("\ufeff")), " \t\r\n")
 }
 
-// members yields the keys and values of a JSON object, or the values of an
-// array; nothing of any other value.
-func members(data []byte) iter.Seq2[[]byte, []byte] {
-	return func(yield func(key, value []byte) bool) { scan(data, 0, 0, yield) }
-}
-
-// scan returns where the JSON value that begins at i ends, or -1 if there is
-// none. What is in an object or array goes to yield, if that is not nil, before
-// it is known whether the rest is valid, and until yield says false.
-func scan(data []byte, i, depth int, yield func(key, value []byte) bool) int {
-	if i >= len(data) {
-		return -1
-	}
-	first := data[i]
-	switch first {
-	case '{', '[':
-		if depth == 10_000 { // as deep as encoding/json goes
-			return -1
+// members yields the keys and values of a JSON object, or the values of an array
+// with a nil key; nothing of any other value. The value must be valid JSON without
+// space around it.
+func members(value []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(key, value []byte) bool) {
+		if len(value) == 0 || value[0] != '{' && value[0] != '[' {
+			return
 		}
-	case '"':
-		return scanString(data, i)
-	case 't':
-		return scanWord(data, i, "true")
-	case 'f':
-		return scanWord(data, i, "false")
-	case 'n':
-		return scanWord(data, i, "null")
-	default:
-		return scanNumber(data, i)
-	}
-	last := first + 2 // in ASCII, of either pair
-	if i = skipSpace(data, i+1); i < len(data) && data[i] == last {
-		return i + 1
-	}
-	for {
 		var key []byte
-		if first == '{' {
-			end := -1
-			if i < len(data) && data[i] == '"' {
-				end = scanString(data, i)
+		start, depth := 1, 0
+		for i := 1; i < len(value); i++ {
+			c := value[i]
+			if c == '"' {
+				i = stringEnd(value, i)
 			}
-			if end < 0 {
-				return -1
+			if depth == 0 && c == ':' {
+				key, start = unquote(bytes.TrimSpace(value[start:i])), i+1
 			}
-			key = data[i+1 : end-1]
-			if yield != nil && bytes.IndexByte(key, '\\') >= 0 {
-				key = []byte(text(data[i:end]))
+			if depth == 0 && (c == ',' || c == '}' || c == ']') {
+				member := bytes.TrimSpace(value[start:i])
+				if len(member) > 0 && !yield(key, member) { // empty objects and arrays have none
+					return
+				}
+				start = i + 1
 			}
-			if i = skipSpace(data, end); i >= len(data) || data[i] != ':' {
-				return -1
+			switch c {
+			case '{', '[':
+				depth++
+			case '}', ']':
+				depth--
 			}
-			i = skipSpace(data, i+1)
 		}
-		end := scan(data, i, depth+1, nil)
-		if end < 0 || yield != nil && !yield(key, data[i:end]) {
-			return end
-		}
-		if i = skipSpace(data, end); i >= len(data) {
-			return -1
-		}
-		if data[i] == last {
-			return i + 1
-		}
-		if data[i] != ',' {
-			return -1
-		}
-		i = skipSpace(data, i+1)
 	}
 }
 
-func skipSpace(data []byte, i int) int {
-	for i < len(data) && (data[i] == ' ' || data[i] == '\n' || data[i] == '\r' || data[i] == '\t') {
-		i++
-	}
-	return i
-}
-
-func scanWord(data []byte, i int, word string) int {
-	if end := i + len(word); end <= len(data) && string(data[i:end]) == word {
-		return end
-	}
-	return -1
-}
-
-func scanString(data []byte, i int) int {
-	for i++; i < len(data); i++ {
-		switch c := data[i]; {
-		case c == '"':
-			return i + 1
-		case c < ' ':
-			return -1
-		case c != '\\':
-		case i+1 < len(data) && strings.IndexByte(`"\/bfnrt`, data[i+1]) >= 0:
-			i++
-		case i+5 < len(data) && data[i+1] == 'u' && isHex(data[i+2:i+6]):
-			i += 5
-		default:
-			return -1
-		}
-	}
-	return -1
-}
-
-func isHex(digits []byte) bool {
-	for _, c := range digits {
-		if lower := c | 0x20; (c < '0' || c > '9') && (lower < 'a' || lower > 'f') {
-			return false
-		}
-	}
-	return true
-}
-
-func scanNumber(data []byte, i int) int {
-	if i < len(data) && data[i] == '-' {
-		i++
-	}
-	start := i
-	if i = skipDigits(data, i); i == start || data[start] == '0' && i > start+1 {
-		return -1
-	}
-	if i < len(data) && data[i] == '.' {
-		start = i + 1
-		if i = skipDigits(data, start); i == start {
-			return -1
-		}
-	}
-	if i < len(data) && data[i]|0x20 == 'e' {
-		if i++; i < len(data) && (data[i] == '+' || data[i] == '-') {
+// stringEnd returns the index of the quotation mark that ends the string at i.
+func stringEnd(value []byte, i int) int {
+	for i++; value[i] != '"'; i++ {
+		if value[i] == '\\' {
 			i++
 		}
-		start = i
-		if i = skipDigits(data, start); i == start {
-			return -1
+	}
+	return i
+}
+
+// member returns the last value that a JSON object has under key, nil if there is
+// none.
+func member(object []byte, key string) (last []byte) {
+	for k, value := range members(object) {
+		if string(k) == key {
+			last = value
 		}
 	}
-	return i
+	return last
 }
 
-func skipDigits(data []byte, i int) int {
-	for i < len(data) && '0' <= data[i] && data[i] <= '9' {
-		i++
+// maxElements limits every list of an answer: 64 KiB hold 32,000 elements, for
+// each of which a U2FSignRequest would take 64 bytes.
+const maxElements = 32
+
+// elements yields the first elements of a JSON array, up to maxElements.
+func elements(array []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		n := 0
+		for _, value := range members(array) {
+			if n++; n > maxElements || !yield(value) {
+				return
+			}
+		}
 	}
-	return i
 }
 
-// unquote returns a JSON string's value, nothing for any other value.
+// unquote returns the value of a JSON string, nil for any other value.
 func unquote(value []byte) []byte {
-	if len(value) < 2 || value[0] != '"' {
+	if len(value) == 0 || value[0] != '"' {
 		return nil
 	}
-	plain := value[1 : len(value)-1]
-	for _, c := range plain {
-		if c == '\\' || c >= 0x80 {
-			var s string
-			json.Unmarshal(value, &s)
-			return []byte(s)
-		}
+	if bytes.IndexByte(value, '\\') < 0 && utf8.Valid(value) {
+		return value[1 : len(value)-1]
 	}
-	return plain
+	var s string
+	json.Unmarshal(value, &s) // cannot fail
+	return []byte(s)
 }
 
-func text(value []byte) string { return string(unquote(value)) }
+// parseString returns the value of a JSON string, "" for any other value.
+func parseString(value []byte) string { return string(unquote(value)) }
 
-// truth returns a JSON boolean's value, false for any other value.
-func truth(value []byte) bool { return string(value) == "true" }
+// parseID returns the value of a JSON string or of a number without sign and
+// fraction.
+func parseID(value []byte) string {
+	if isDigits(string(value)) {
+		return string(value)
+	}
+	return parseString(value)
+}
 
-// number returns a JSON integer's value, nil for any other value.
-func number(value []byte) *int64 {
+// parseBool returns the value of a JSON boolean, false for any other value.
+func parseBool(value []byte) bool { return string(value) == "true" }
+
+// parseInt returns the value of a JSON integer, nil for any other value.
+func parseInt(value []byte) *int64 {
 	n, err := strconv.ParseInt(string(value), 10, 64)
 	if err != nil {
 		return nil
@@ -272,21 +281,56 @@ func number(value []byte) *int64 {
 	return &n
 }
 
-// moment returns the value of a JSON string in the form of RFC 3339, the zero
-// time for any other value and for one that cannot be marshalled again.
-func moment(value []byte) time.Time {
-	t, err := time.Parse(time.RFC3339, text(value))
-	if _, again := t.MarshalText(); err != nil || again != nil {
+// parseTime returns the value of a JSON string in the form of RFC 3339. It
+// returns the zero time for any other value, and for a time that cannot be
+// marshalled again.
+func parseTime(value []byte) time.Time {
+	t, err := time.Parse(time.RFC3339, parseString(value))
+	if err != nil {
+		return time.Time{}
+	}
+	if _, err := t.MarshalText(); err != nil {
 		return time.Time{}
 	}
 	return t
 }
 
-func digits[T string | []byte](s T) bool {
+func isDigits(s string) bool {
 	for i := range len(s) {
 		if s[i] < '0' || s[i] > '9' {
 			return false
 		}
 	}
-	return len(s) > 0
+	return s != ""
+}
+
+func validType(kind string) bool {
+	for i := range len(kind) {
+		switch c := kind[i]; {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '/', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return 1 <= len(kind) && len(kind) <= 128
+}
+
+// retryAfter returns the wait that the Retry-After header asks for, in seconds or
+// until a date. It returns 0 for a wait that is negative or longer than a day. A
+// date is relative to the clock of the server.
+func retryAfter(header http.Header, now time.Time) time.Duration {
+	value := header.Get("Retry-After")
+	var wait time.Duration
+	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
+		wait = time.Duration(seconds) * time.Second
+	} else if at, err := http.ParseTime(value); err == nil {
+		if server, err := http.ParseTime(header.Get("Date")); err == nil {
+			now = server
+		}
+		wait = at.Sub(now)
+	}
+	if wait < 0 || wait > 24*time.Hour {
+		return 0
+	}
+	return wait
 }

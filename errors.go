@@ -9,65 +9,73 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// What errors of this package match by [errors.Is].
+// Errors of this package match these by [errors.Is].
 var (
-	// ErrInvalidParams: a parameter or an option is refused, nothing was sent.
+	// ErrInvalidParams is matched if a parameter or an option is refused. Nothing
+	// was sent.
 	ErrInvalidParams = errors.New("invalid parameters")
-	// ErrNotAuthenticated: the API refuses who is asking: a wrong password or
-	// code, a lock-out, a second factor wanted, a dead session. A region
-	// mismatch is not one.
+	// ErrNotAuthenticated is matched if the API refuses the user: the password or
+	// the code is wrong, the user is locked out, a second factor is required, the
+	// session has ended. A region mismatch does not match.
 	ErrNotAuthenticated = errors.New("not authenticated")
-	// ErrInvalidUsernameOrPassword: the API says so.
+	// ErrInvalidUsernameOrPassword is matched if the API says so.
 	ErrInvalidUsernameOrPassword = errors.New("invalid username or password")
-	// ErrOneTimePasswordIncorrect: the API refuses the second factor.
+	// ErrOneTimePasswordIncorrect is matched if the API refuses the second factor.
 	ErrOneTimePasswordIncorrect = errors.New("one-time password incorrect")
-	// ErrLockedOut: too many failed logins; how long it lasts is a setting of the site.
+	// ErrLockedOut is matched after too many failed logins. How long a lock-out
+	// lasts is a setting of the site.
 	ErrLockedOut = errors.New("locked out")
-	// ErrRateLimited: too many requests; see APIError.RetryAfter.
+	// ErrRateLimited is matched after too many requests. APIError.RetryAfter says
+	// how long to wait, if the server said it.
 	ErrRateLimited = errors.New("rate limited")
-	// ErrSessionEnded: the API does not know the session, or not any more.
+	// ErrSessionEnded is matched if a request carried a session that the API does
+	// not know, or no longer knows. No error of Create matches it.
 	ErrSessionEnded = errors.New("session ended")
-	// ErrInvalidResponse: an answer of success that proves no session.
+	// ErrInvalidResponse is matched by an answer with a status of success and no
+	// session in it.
 	ErrInvalidResponse = errors.New("invalid response")
-	// ErrNotSent: no connection was had, or the context had ended before one was
-	// tried, so the server knows nothing of it.
+	// ErrNotSent is matched by errors of requests that never left: no connection
+	// was established, or the context had ended before.
 	ErrNotSent = errors.New("not sent")
-	// ErrOutcomeUnknown: the server may have done it or not: the connection
-	// broke after the request, or the answer was a 5xx or an invalid success.
-	// After a login a session may exist that nobody holds.
+	// ErrOutcomeUnknown is matched if the server may have done what was asked, or
+	// not: the connection broke after the request was sent, or the answer was a 5xx
+	// or an invalid success. After a login, a session may exist that nobody holds.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
-	// ErrSourceClosed: the Source was closed.
+	// ErrSourceClosed is matched if the Source was closed.
 	ErrSourceClosed = errors.New("source closed")
 )
 
-// APIError is an answer other than success. It matches the Err variables by its
-// type, and by its status where that alone says enough; each is reliable
-// without the other, since the API pairs them loosely.
+// APIError is an answer of the server other than success. It matches the Err
+// variables by its type, and by its status if that says enough. The API pairs
+// types and statuses loosely, so each counts without the other.
 //
-// Type, Title, Message and Instance are the server's words: cleaned of control
-// characters, cut to 256 bytes, and redacted where they repeat a secret of the
-// request. Data is as the server sent it, may hold a partial session ID, and is
-// not printed.
+// Type, Title, Message and Instance are texts of the server: without control
+// characters, cut to 256 bytes, and redacted if they repeat a secret of the
+// request. Data is as the server sent it. It may hold a partial session ID, and
+// is not printed.
 type APIError struct {
 	StatusCode int             // from the status line, whatever the body says
 	Type       string          // such as "not-authenticated/locked-out"; from the body, else from X-Files-Error-Class
 	Title      string          // the type in words
 	Message    string          // for people, in the language of WithLanguage
-	Instance   string          // names the request to Files.com support; from the body, else X-Request-Id
-	RetryAfter time.Duration   // as the header says; 0 when it did not say, or more than 24 hours
-	Data       json.RawMessage // what the type adds
+	Instance   string          // identifies the request to Files.com support; from the body, else from X-Request-Id
+	RetryAfter time.Duration   // from the header; 0 if the server sent none, or one of more than 24 hours
+	Data       json.RawMessage // depends on Type
 
-	op  string // what was being done
-	err error  // what was wrong with the answer, nil when nothing
+	op        string // what was being done
+	err       error  // what is wrong with the answer, or what to do; nil if there is nothing to say
+	noSession bool   // the request carried no session
 }
 
-// Error holds no secret and no text of an answer that is not JSON.
+// Error holds no secret and no part of an answer that is not JSON.
 func (e *APIError) Error() string {
 	var b strings.Builder
 	b.WriteString("session: ")
@@ -78,13 +86,19 @@ func (e *APIError) Error() string {
 	if e.Type != "" {
 		b.WriteString(" " + e.Type)
 	}
-	if message := e.Message; message != "" {
-		b.WriteString(": " + message)
+	if e.Message != "" {
+		b.WriteString(": " + e.Message)
 	} else if text := http.StatusText(e.StatusCode); text != "" && e.Type == "" {
 		b.WriteString(" " + text)
 	}
 	if e.err != nil {
 		b.WriteString(": " + e.err.Error())
+	}
+	switch {
+	case e.RetryAfter > 0:
+		b.WriteString(": try again in " + e.RetryAfter.String())
+	case e.Is(ErrRateLimited):
+		b.WriteString(": try again later, the server does not say when")
 	}
 	if e.Instance != "" {
 		b.WriteString(" (instance " + e.Instance + ")")
@@ -92,7 +106,8 @@ func (e *APIError) Error() string {
 	return b.String()
 }
 
-// Unwrap returns what was wrong with the answer, nil when it was whole.
+// Unwrap returns the error that says what is wrong with the answer, nil if it is
+// whole.
 func (e *APIError) Unwrap() error { return e.err }
 
 // Is matches the Err variables.
@@ -100,8 +115,7 @@ func (e *APIError) Is(target error) bool {
 	group, name := splitType(e.Type)
 	switch target {
 	case ErrNotAuthenticated:
-		return name != regionMismatch && (e.StatusCode == http.StatusUnauthorized || group == "not-authenticated" ||
-			notAuthenticated(name))
+		return name != regionMismatch && (e.StatusCode == http.StatusUnauthorized || group == "not-authenticated" || isRefusal(name))
 	case ErrInvalidUsernameOrPassword:
 		return name == invalidUsernameOrPassword
 	case ErrOneTimePasswordIncorrect:
@@ -111,7 +125,7 @@ func (e *APIError) Is(target error) bool {
 	case ErrRateLimited:
 		return group == "rate-limited" || e.StatusCode == http.StatusTooManyRequests
 	case ErrSessionEnded:
-		return sessionEnded(name)
+		return !e.noSession && isSessionEnd(name)
 	case ErrInvalidResponse:
 		return e.StatusCode/100 == 2
 	case ErrOutcomeUnknown:
@@ -120,40 +134,42 @@ func (e *APIError) Is(target error) bool {
 	return false
 }
 
-// Format prints what Error returns, whatever the verb.
+// Format prints the text of Error, for every verb.
 func (e APIError) Format(f fmt.State, verb rune) {
 	fmt.Fprintf(f, fmt.FormatString(f, verb), e.Error())
 }
 
-// MarshalText marshals what Error returns: no encoding shows a secret.
+// MarshalText returns the text of Error, so that no encoding shows a secret.
 func (e APIError) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
 
-// LogValue logs status, type, message and instance.
+// LogValue logs the status, the type, the message and the instance.
 func (e APIError) LogValue() slog.Value {
 	return slog.GroupValue(slog.Int("status", e.StatusCode), slog.String("type", e.Type),
 		slog.String("message", e.Message), slog.String("instance", e.Instance))
 }
 
-// TwoFactorError says that the password is right and a second factor is
-// wanted. It matches ErrNotAuthenticated, and [errors.As] finds the [APIError].
+// TwoFactorError says that the password is right and that the API requires a
+// second factor. It matches ErrNotAuthenticated, and [errors.As] finds the
+// [APIError].
 //
-// It may be kept, with the parameters of the first call, while a person looks
-// for the code: [TwoFactorError.Answer] then makes the parameters of the second
-// call. Printing, logging and marshalling it shows no secret: to store it
-// outside the process, store its fields.
+// A program may keep it, with the parameters of the first call, while a person
+// looks for the code. [TwoFactorError.Answer] then makes the parameters of the
+// second call. Printing, logging and marshalling a TwoFactorError shows no secret:
+// to store it outside the process, store its fields.
 type TwoFactorError struct {
 	Methods          []string // "totp", "sms", "yubi", "u2f", "webauthn" and others, as the API spells them
-	PartialSessionID string   // secret: stands in for the password; empty when the API sent none
+	PartialSessionID string   // secret: takes the place of the password; empty if the API sent none
 	U2FSignRequests  []U2FSignRequest
 	Err              error // the *APIError
 }
 
-// U2FSignRequest is what a U2F key signs, as in the FIDO U2F JavaScript API 1.1.
+// U2FSignRequest is the request that a U2F key signs, as in the FIDO U2F JavaScript
+// API 1.1.
 type U2FSignRequest struct{ AppID, Challenge, Version, KeyHandle string }
 
 // Error names the methods and holds no secret.
 func (e *TwoFactorError) Error() string {
-	text := "second factor wanted"
+	text := "a second factor is required"
 	if len(e.Methods) > 0 {
 		text += " (" + strings.Join(e.Methods, ", ") + ")"
 	}
@@ -163,18 +179,22 @@ func (e *TwoFactorError) Error() string {
 	return e.Err.Error() + ": " + text
 }
 
-// Unwrap returns the answer, an *APIError.
+// Unwrap returns the *APIError.
 func (e *TwoFactorError) Unwrap() error { return e.Err }
 
-// Answer returns the parameters of the second call: those of the first one and
-// the code, without the white space around it. A blank code is refused by
-// [Client.Create].
+// Answer returns the parameters of the second call: those of the first call and
+// the code, without white space around it, nor inside a code of digits. A blank
+// code is refused by [Client.Create].
 //
-// What a key answers (methods yubi, u2f, webauthn) is sent with the partial
-// session ID and without the password, a code of digits with the password: the
-// two forms that the official command-line tool sends.
+// The answer of a key (methods yubi, u2f and webauthn) is sent with the partial
+// session ID and without the password. A code of digits is sent with the password,
+// unless only keys are offered. The official command-line tool sends these two
+// forms.
 func (e *TwoFactorError) Answer(params CreateParams, code string) CreateParams {
 	code = strings.TrimSpace(code)
+	if joined := strings.Join(strings.Fields(code), ""); isDigits(joined) {
+		code = joined
+	}
 	keys := 0
 	for _, method := range e.Methods {
 		switch method {
@@ -183,23 +203,23 @@ func (e *TwoFactorError) Answer(params CreateParams, code string) CreateParams {
 		}
 	}
 	answer := CreateParams{Username: params.Username, OTP: code}
-	if e.PartialSessionID != "" && keys > 0 && (keys == len(e.Methods) || !digits(code)) {
+	if e.PartialSessionID != "" && keys > 0 && (keys == len(e.Methods) || !isDigits(code)) {
 		answer.PartialSessionID = e.PartialSessionID
 	} else {
 		answer.Password = params.Password
 	}
 	if code == "" {
-		answer.OTP = " " // blank, where an empty one would be a first call again
+		answer.OTP = " " // an empty one would make this a first call again
 	}
 	return answer
 }
 
-// Format prints what Error returns, whatever the verb.
+// Format prints the text of Error, for every verb.
 func (e TwoFactorError) Format(f fmt.State, verb rune) {
 	fmt.Fprintf(f, fmt.FormatString(f, verb), e.Error())
 }
 
-// MarshalText marshals what Error returns: no encoding shows a secret.
+// MarshalText returns the text of Error, so that no encoding shows a secret.
 func (e TwoFactorError) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
 
 // LogValue logs the methods and the answer.
@@ -207,18 +227,20 @@ func (e TwoFactorError) LogValue() slog.Value {
 	return slog.GroupValue(slog.Any("methods", e.Methods), slog.Any("error", e.Err))
 }
 
-// RegionMismatchError says that the site is served from another host, to which
-// the login was not moved: see [WithTrustedHosts].
+// RegionMismatchError says that the site is served from another host, to which the
+// login was not moved. See [WithTrustedHosts].
 type RegionMismatchError struct {
-	Host string // could be followed if it were trusted; empty when the API named no such host
+	Host string // the login could move there if it were trusted; empty if the API named no such host
 	Err  error  // the *APIError
+
+	origin func() string // of Host; a function, since fmt would print a string that Host may not show
 }
 
-// Error names the host.
+// Error names the host and says how to go there.
 func (e *RegionMismatchError) Error() string {
-	text := "the site is served from another host"
+	text := "the site is served from another host; ask Files.com for its base URL"
 	if e.Host != "" {
-		text = "the site is served from " + e.Host
+		text = fmt.Sprintf("the site is served from %s; use its base URL, or WithTrustedHosts(%q)", e.Host, e.Host)
 	}
 	if e.Err == nil {
 		return "session: " + text
@@ -226,30 +248,36 @@ func (e *RegionMismatchError) Error() string {
 	return e.Err.Error() + ": " + text
 }
 
-// Unwrap returns the answer, an *APIError.
+// Unwrap returns the *APIError.
 func (e *RegionMismatchError) Unwrap() error { return e.Err }
 
 // CheckResponse is for the caller's own calls to the API. It returns nil for a
-// 2xx, else the typed error of the answer: an *[APIError], *[TwoFactorError] or
-// *[RegionMismatchError]. It reads at most 64 KiB of the body, and leaves it to
-// be read again from its start, and to be closed, by the caller.
+// 2xx, else the typed error of the answer: an *[APIError], a *[TwoFactorError] or a
+// *[RegionMismatchError]. It reads at most 64 KiB of the body. The caller can read
+// the body again from its start, and closes it.
 func CheckResponse(resp *http.Response) error {
+	return checkResponse(resp, resp != nil && resp.Request != nil && resp.Request.Header.Get(AuthHeader) == "")
+}
+
+// checkResponse is CheckResponse for the answer to a request of which the caller
+// knows whether it carried a session.
+func checkResponse(resp *http.Response, noSession bool) error {
 	if resp == nil {
-		return fmt.Errorf("session: check a response: %w: response is nil", ErrInvalidParams)
+		return fmt.Errorf("session: check a response: %w: the *http.Response is nil", ErrInvalidParams)
 	}
 	if resp.StatusCode/100 == 2 {
 		return nil
 	}
 	ctx := context.Background()
-	r := &request{op: "call"}
-	if resp.Request != nil {
-		ctx = resp.Request.Context()
-		if resp.Request.URL != nil {
-			r.base = resp.Request.URL.Scheme + "://" + resp.Request.URL.Host
-			r.op = cmp.Or(resp.Request.Method, http.MethodGet) + " "
+	r := &request{op: "call", noSession: noSession}
+	if req := resp.Request; req != nil {
+		ctx = req.Context()
+		if req.URL != nil {
+			r.base = req.URL.Scheme + "://" + req.URL.Host
+			r.op = cmp.Or(req.Method, http.MethodGet)
 		}
-		reauthentication := resp.Request.Header.Get("X-Files-Reauthentication")
-		r.secrets = secrets{resp.Request.Header.Get(AuthHeader), resp.Request.Header.Get("X-FilesAPI-Key"),
+		reauthentication := req.Header.Get("X-Files-Reauthentication")
+		r.secrets = secrets{req.Header.Get(AuthHeader), req.Header.Get("X-FilesAPI-Key"),
 			reauthentication, strings.TrimPrefix(reauthentication, "password:")}
 	}
 	a := &answer{status: resp.StatusCode, header: resp.Header}
@@ -259,38 +287,119 @@ func CheckResponse(resp *http.Response) error {
 			io.Reader
 			io.Closer
 		}{io.MultiReader(bytes.NewReader(data), resp.Body), resp.Body}
-		if a.body, err = decompress(data, err); err != nil {
-			a.err = quiet(ctx, err, r.secrets, false)
+		if err == nil {
+			data, err = decompress(data)
 		}
+		if a.body = data; err != nil {
+			a.err = newTransportError(ctx, r, nil, err)
+		}
+	}
+	if noSession && a.err == nil && resp.StatusCode == http.StatusUnauthorized && resp.Request.Header.Get("X-FilesAPI-Key") == "" {
+		a.err = errNoSession
 	}
 	return a.error(r)
 }
 
-// The names of the types that have a meaning here.
+var (
+	errNoSession = errors.New("the request carried no session; send it to the origin of Session.BaseURL, with AuthHeader or by a Transport")
+	errRedirect  = errors.New("redirects are not followed; use the base URL of the site itself")
+)
+
+// invalid returns the error of a success that proves no session.
+func (a *answer) invalid(r *request, reason error) error {
+	media, _, _ := mime.ParseMediaType(a.header.Get("Content-Type"))
+	return &APIError{
+		StatusCode: a.status,
+		Instance:   r.secrets.clean(a.header.Get("X-Request-Id")),
+		op:         r.String(),
+		err:        fmt.Errorf("%w (%s): %w", ErrInvalidResponse, cmp.Or(r.secrets.clean(media), "no media type"), reason),
+		noSession:  r.noSession,
+	}
+}
+
+// error returns the typed error of an answer that is no success.
+func (a *answer) error(r *request) error {
+	body := a.parseError()
+	demand, item := decodeDemand(body.data), decodeDemand(body.itemData)
+	hide := slices.Concat(r.secrets, secrets{demand.PartialSessionID, item.PartialSessionID})
+	err := &APIError{
+		StatusCode: a.status,
+		Type:       hide.cleanType(body.kind),
+		Title:      hide.clean(body.title),
+		Message:    hide.clean(body.message),
+		Instance:   hide.clean(body.instance),
+		RetryAfter: retryAfter(a.header, time.Now()),
+		Data:       body.data,
+		op:         r.String(),
+		err:        a.err,
+		noSession:  r.noSession,
+	}
+	_, name := splitType(body.kind)
+	switch {
+	case name == twoFactorRequired:
+		if len(demand.Methods) == 0 {
+			demand.Methods = item.Methods
+		}
+		if len(demand.U2FSignRequests) == 0 {
+			demand.U2FSignRequests = item.U2FSignRequests
+		}
+		demand.PartialSessionID = cmp.Or(demand.PartialSessionID, item.PartialSessionID)
+		for i, method := range demand.Methods {
+			demand.Methods[i] = hide.clean(method)
+		}
+		demand.Err = err
+		return demand
+	case a.isRegionMismatch(body.kind):
+		origin := regionOrigin(r.base, a.regionHost(body))
+		moved := &RegionMismatchError{Host: hostOf(origin), Err: err, origin: func() string { return origin }}
+		if hide.in(moved.Host) {
+			moved.Host = ""
+		}
+		return moved
+	}
+	return err
+}
+
+// isRegionMismatch knows the three forms in which the API says that a site is
+// served from another host. One of them has no type.
+func (a *answer) isRegionMismatch(kind string) bool {
+	_, name := splitType(kind)
+	switch {
+	case name == regionMismatch:
+		return a.status == http.StatusUnauthorized || a.status == http.StatusForbidden
+	case kind == "" && a.status == http.StatusForbidden && a.header.Get("X-Files-Host") != "":
+		return bytes.HasPrefix(a.body, []byte("You have connected to a URL that has different security settings"))
+	}
+	return false
+}
+
+// The names of the error types that have a meaning here.
 const (
 	invalidUsernameOrPassword = "invalid-username-or-password"
 	oneTimePasswordIncorrect  = "one-time-password-incorrect"
 	lockedOut                 = "locked-out"
-	twoFactorWanted           = "two-factor-authentication-error"
+	twoFactorRequired         = "two-factor-authentication-error"
 	regionMismatch            = "lockout-region-mismatch"
 )
 
-// sessionEnded: which of them the API answers to a dead session is not known.
-func sessionEnded(name string) bool {
+// isSessionEnd reports whether name says that a session has ended. It is not known
+// which of them the API sends.
+func isSessionEnd(name string) bool {
 	return name == "invalid-credentials" || name == "invalid-session" || name == "authentication-required"
 }
 
-// notAuthenticated are the names that say so in any group, and under any status.
-func notAuthenticated(name string) bool {
+// isRefusal reports whether name says, in any group and under any status, that the
+// API refuses the user.
+func isRefusal(name string) bool {
 	switch name {
-	case invalidUsernameOrPassword, oneTimePasswordIncorrect, lockedOut, twoFactorWanted:
+	case invalidUsernameOrPassword, oneTimePasswordIncorrect, lockedOut, twoFactorRequired:
 		return true
 	}
-	return sessionEnded(name)
+	return isSessionEnd(name)
 }
 
-// splitType splits "group/name". The API of 2021 also spelled a name after a
-// status, as in "401-invalid-username-or-password".
+// splitType splits "group/name". The API of 2021 also put a status before a name,
+// as in "401-invalid-username-or-password".
 func splitType(kind string) (group, name string) {
 	group, name, found := strings.Cut(kind, "/")
 	if !found {

@@ -1,5 +1,8 @@
 package session
 
+// NewTransport makes another transport like the one that clients share.
+var NewTransport = newTransport
+
 // Waiters returns how many callers wait for the login under way.
 func Waiters(src *Source) int {
 	src.mu.Lock()

@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -235,3 +236,12 @@ func readResponse(text string, r *http.Request) (*http.Response, error) {
 }
 
 func jsonString(s string) string { data, _ := json.Marshal(s); return string(data) }
+
+// allocated returns how many bytes f allocates, with all that runs meanwhile.
+func allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}

@@ -35,15 +35,14 @@ func TestBadOptionsAreReportedByNewClient(t *testing.T) {
 		"user":                           session.WithBaseURL("https://" + passwordCanary + "@mysite.files.com"),
 		"password":                       session.WithBaseURL("https://a:" + tokenCanary + "@mysite.files.com"),
 		"broken user":                    session.WithBaseURL("https://a:" + tokenCanary + "%@mysite.files.com"),
-		"path":                           session.WithBaseURL("https://mysite.files.com/api"),
-		"slash at the end":               session.WithBaseURL("https://mysite.files.com/"),
+		"path":                           session.WithBaseURL("https://mysite.files.com/" + tokenCanary),
+		"two slashes":                    session.WithBaseURL("https://mysite.files.com//"),
+		"space inside":                   session.WithBaseURL("https://my site.files.com"),
 		"query":                          session.WithBaseURL("https://mysite.files.com?" + tokenCanary),
 		"empty query":                    session.WithBaseURL("https://mysite.files.com?"),
 		"fragment":                       session.WithBaseURL("https://mysite.files.com#x"),
 		"empty fragment":                 session.WithBaseURL("https://mysite.files.com#"),
 		"opaque":                         session.WithBaseURL("https:mysite.files.com"),
-		"space":                          session.WithBaseURL(" https://mysite.files.com"),
-		"line end":                       session.WithBaseURL("https://mysite.files.com\n"),
 		"zone":                           session.WithBaseURL("http://[::1%25lo]:80"),
 		"not ASCII host":                 session.WithBaseURL("https://müsite.files.com"),
 		"escaped host":                   session.WithBaseURL("https://mysite%2efiles.com"),
@@ -80,6 +79,37 @@ func TestBadOptionsAreReportedByNewClient(t *testing.T) {
 	}
 }
 
+func TestTheMessageOfABadOptionSaysWhatToWrite(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		opt  session.Option
+		want string
+	}{
+		{opt: session.WithBaseURL(" "), want: `WithBaseURL: base URL is empty; use an origin such as "https://mysite.files.com"`},
+		{opt: session.WithBaseURL("mysite.files.com"), want: `WithBaseURL: base URL "mysite.files.com" has no scheme; use "https://mysite.files.com"`},
+		{opt: session.WithBaseURL("ftp://mysite.files.com"), want: `WithBaseURL: base URL does not begin with https://; use an origin such as "https://mysite.files.com"`},
+		{opt: session.WithBaseURL("http://mysite.files.com"), want: `WithBaseURL: base URL is not encrypted; use "https://mysite.files.com", since http is for loopback alone`},
+		{opt: session.WithBaseURL("https://mysite.files.com/api/rest/v1"), want: `WithBaseURL: base URL has a path; use "https://mysite.files.com"`},
+		{opt: session.WithBaseURL("https://mysite.files.com/?a=b"), want: `WithBaseURL: base URL has a query; use "https://mysite.files.com"`},
+		{opt: session.WithBaseURL("https://mysite.files.com/#a"), want: `WithBaseURL: base URL has a fragment; use "https://mysite.files.com"`},
+		{opt: session.WithBaseURL("https://alice:" + passwordCanary + "@mysite.files.com"), want: `WithBaseURL: base URL is not a URL; use an origin such as "https://mysite.files.com"`},
+		{opt: session.WithBaseURL("https://alice:pw@mysite.files.com"), want: `WithBaseURL: base URL has a user name or a password; remove it`},
+		{opt: session.WithBaseURL("https://"), want: `WithBaseURL: base URL has no valid host; use an origin such as "https://mysite.files.com"`},
+		{opt: session.WithBaseURL("https://a.example:65536"), want: `WithBaseURL: base URL has the port 65536; use one from 1 to 65535`},
+		{opt: session.WithSubdomain(""), want: `WithSubdomain: the name is empty; use the name of the site, such as "mysite"`},
+		{opt: session.WithSubdomain("mysite.files.com"), want: `WithSubdomain: "mysite.files.com" is a host name; use "mysite", or WithBaseURL("https://mysite.files.com")`},
+		{opt: session.WithSubdomain("files.example.com"), want: `WithSubdomain: "files.example.com" is a host name; use WithBaseURL("https://files.example.com")`},
+		{opt: session.WithSubdomain("my_site"), want: `WithSubdomain: "my_site" is not a DNS label; use up to 63 letters, digits and hyphens, such as "mysite"`},
+		{opt: session.WithTrustedHosts("https://a.example"), want: `WithTrustedHosts: "https://a.example" is not a host name; use a name without scheme and port, such as "files.example.com"`},
+		{opt: session.WithTimeout(0), want: `WithTimeout: 0s is not above 0; leave the option out for 30 seconds`},
+		{opt: session.WithRetries(-1), want: `WithRetries: -1 is negative; use 0 for no retries`},
+	} {
+		_, err := session.NewClient(tc.opt)
+		assert.EqualError(t, err, "session: invalid parameters: "+tc.want)
+		assertQuiet(t, err)
+	}
+}
+
 // gone returns where a client's login goes.
 func gone(t *testing.T, opts ...session.Option) string {
 	t.Helper()
@@ -100,15 +130,18 @@ func TestWhereAClientGoes(t *testing.T) {
 	assert.Equal(t, "https://mysite.files.com", gone(t, session.WithSubdomain("MySite")))
 	assert.Equal(t, "https://2fast.files.com", gone(t, session.WithSubdomain("2fast")))
 	for given, want := range map[string]string{
-		"https://Files.Example.COM":     "https://files.example.com",
-		"HTTPS://files.example.com:443": "https://files.example.com",
-		"https://files.example.com:444": "https://files.example.com:444",
-		"https://10.0.0.1":              "https://10.0.0.1",
-		"https://[2001:DB8::1]:443":     "https://[2001:db8::1]",
-		"http://localhost:4041":         "http://localhost:4041",
-		"http://LOCALHOST:80":           "http://localhost",
-		"http://127.9.9.9":              "http://127.9.9.9",
-		"http://[::1]:4041":             "http://[::1]:4041",
+		"https://Files.Example.COM":      "https://files.example.com",
+		"HTTPS://files.example.com:443":  "https://files.example.com",
+		"https://files.example.com:444":  "https://files.example.com:444",
+		"https://10.0.0.1":               "https://10.0.0.1",
+		"https://[2001:DB8::1]:443":      "https://[2001:db8::1]",
+		"http://localhost:4041":          "http://localhost:4041",
+		"http://LOCALHOST:80":            "http://localhost",
+		"http://127.9.9.9":               "http://127.9.9.9",
+		"http://[::1]:4041":              "http://[::1]:4041",
+		"https://files.example.com/":     "https://files.example.com",
+		" https://files.example.com/\n":  "https://files.example.com",
+		"https://files.example.com:0443": "https://files.example.com",
 	} {
 		assert.Equal(t, want, gone(t, session.WithBaseURL(given)))
 	}

@@ -1,4 +1,4 @@
-package session
+package session_test
 
 import (
 	"bufio"
@@ -9,171 +9,277 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httptrace"
 	"net/url"
+	"os"
+	"os/exec"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/filescom/session"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// pooled is a client with a transport as the shared one, that trusts srv.
-func pooled(t *testing.T, srv *httptest.Server) *Client {
-	tr := newTransport()
+// pooled returns a transport like the shared one, which trusts srv.
+func pooled(t *testing.T, srv *httptest.Server) *http.Transport {
+	t.Helper()
+	tr := session.NewTransport()
 	tr.TLSClientConfig.RootCAs = x509.NewCertPool()
 	tr.TLSClientConfig.RootCAs.AddCert(srv.Certificate())
 	t.Cleanup(tr.CloseIdleConnections)
-	c, err := NewClient(WithBaseURL(srv.URL), WithHTTPClient(&http.Client{Transport: tr}))
-	require.NoError(t, err)
-	return c
+	return tr
 }
 
-// together calls f n times at once and waits for all.
-func together(n int, f func()) {
-	var wg sync.WaitGroup
-	for range n {
-		wg.Add(1)
-		go func() { defer wg.Done(); f() }()
-	}
-	wg.Wait()
-}
-
-func TestManyLoginsConnectEightAtATimeAndResume(t *testing.T) {
-	t.Parallel()
-	const logins = 64
-	var inside, arrived, handshakes, most, full atomic.Int32
-	all := make(chan struct{})
-	var eight [1 + logins/8]chan struct{}
-	for i := range eight {
-		eight[i] = make(chan struct{})
-	}
-	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		switch inside.Add(1) {
-		case 1:
-			w.Header().Set("Connection", "close") // or it would serve another login
-		case 1 + logins:
-			close(all)
-		default:
-			<-all
+// loginServer answers every login over TLS.
+func loginServer(t *testing.T, http2 bool) *httptest.Server {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if http2 {
+			assert.Equal(t, "HTTP/2.0", r.Proto)
 		}
 		w.WriteHeader(http.StatusCreated)
 		io.WriteString(w, `{"id":"1"}`)
 	}))
-	srv.TLS = &tls.Config{
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			n := arrived.Add(1) - 1 // 0 is the first login's
-			for at := handshakes.Add(1); ; {
-				if m := most.Load(); at <= m || most.CompareAndSwap(m, at) {
-					break
-				}
-			}
-			if n%8 == 0 {
-				close(eight[n/8])
-			}
-			<-eight[(n+7)/8] // a handshake waits until eight are under way
-			handshakes.Add(-1)
-			return nil, nil
-		},
-		VerifyConnection: func(state tls.ConnectionState) error {
-			if !state.DidResume {
-				full.Add(1)
-			}
-			return nil
-		},
-	}
+	srv.EnableHTTP2 = http2
 	srv.StartTLS()
-	defer srv.Close()
-	c := pooled(t, srv)
-	logIn := func() {
-		_, err := c.Create(t.Context(), CreateParams{Username: "alice", Password: "secret"})
-		assert.NoError(t, err)
-	}
-	logIn()
-	together(logins, logIn)
-	assert.EqualValues(t, 8, most.Load())
-	assert.EqualValues(t, 1, full.Load(), "the others resumed")
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+// throughProxy returns a client of srv whose requests go through a proxy.
+func throughProxy(t *testing.T, srv *httptest.Server, proxy string, opts ...session.Option) *session.Client {
+	t.Helper()
+	proxyURL, err := url.Parse(proxy)
+	require.NoError(t, err)
+	tr := pooled(t, srv)
+	tr.Proxy = http.ProxyURL(proxyURL)
+	return newClient(t, append([]session.Option{session.WithBaseURL(srv.URL), session.WithHTTPClient(&http.Client{Transport: tr})}, opts...)...)
 }
 
 func TestTheSharedTransportSpeaksHTTP2(t *testing.T) {
 	t.Parallel()
-	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		assert.Equal(t, "HTTP/2.0", r.Proto)
-		w.WriteHeader(http.StatusCreated)
-		io.WriteString(w, `{"id":"1"}`)
-	}))
-	srv.EnableHTTP2 = true
-	srv.StartTLS()
-	defer srv.Close()
-	c := pooled(t, srv)
-	together(100, func() {
-		s, err := c.Create(t.Context(), CreateParams{Username: "alice", Password: "secret"})
-		if assert.NoError(t, err) {
-			assert.NoError(t, c.Delete(t.Context(), s))
-		}
-	})
-}
-
-func TestNoConnectionIsMadeThatNobodyWaitsFor(t *testing.T) {
-	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	tr := newTransport()
-	dial := func(x *exchange) error {
-		_, err := tr.DialTLSContext(context.WithoutCancel(x), "tcp", l.Addr().String())
-		return err
-	}
-	wanting := func(ctx context.Context) *exchange {
-		x := &exchange{Context: ctx}
-		x.getConn("")
-		return x
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	served := wanting(ctx)
-	served.gotConn(httptrace.GotConnInfo{})
-	assert.ErrorIs(t, dial(served), context.Canceled, "by another connection")
-
-	served.getConn("") // again, since that one had died
+	srv := loginServer(t, true)
+	c := newClient(t, session.WithBaseURL(srv.URL), session.WithHTTPClient(&http.Client{Transport: pooled(t, srv)}))
 	var wg sync.WaitGroup
-	hang := func(x *exchange) {
+	for range 100 {
 		wg.Add(1)
-		go func() { defer wg.Done(); assert.ErrorIs(t, dial(x), context.Canceled) }()
-		conn, err := l.Accept()
-		require.NoError(t, err)
-		t.Cleanup(func() { conn.Close() }) // and no handshake
+		go func() {
+			defer wg.Done()
+			s, err := c.Create(t.Context(), alice)
+			if assert.NoError(t, err) {
+				assert.NoError(t, c.Delete(t.Context(), s))
+			}
+		}()
 	}
-	for i := range 8 {
-		x := served
-		if i > 0 {
-			x = wanting(ctx)
-		}
-		hang(x)
-	}
-	over, end := context.WithCancel(t.Context())
-	end()
-	assert.ErrorIs(t, dial(wanting(over)), context.Canceled, "before there was a place")
-	hang(wanting(ctx)) // in a place that is given back after a second
-	cancel()
 	wg.Wait()
 }
 
-// A proxy that accepts and says nothing is left with the login.
-func TestAProxyThatHangsIsLeft(t *testing.T) {
+// Every login waits for the others, so that each needs a connection of its own.
+func TestConnectionsFollowTheNumberOfCallers(t *testing.T) {
+	t.Parallel()
+	const logins = 300
+	var arrived atomic.Int32
+	all := make(chan struct{})
+	srv := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		if arrived.Add(1) == logins {
+			close(all)
+		}
+		<-all
+		w.WriteHeader(http.StatusCreated)
+		io.WriteString(w, `{"id":"1"}`)
+	})
+	tr := session.NewTransport()
+	defer tr.CloseIdleConnections()
+	c := newClient(t, session.WithBaseURL(srv.URL), session.WithHTTPClient(&http.Client{Transport: tr}))
+	var wg sync.WaitGroup
+	for range logins {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			_, err := c.Create(t.Context(), alice)
+			assert.NoError(t, err)
+		}()
+	}
+	wg.Wait()
+}
+
+func TestAConnectionResumesTheTLSSessionOfAnother(t *testing.T) {
+	t.Parallel()
+	var full, resumed atomic.Int32
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Connection", "close")
+		w.WriteHeader(http.StatusCreated)
+		io.WriteString(w, `{"id":"1"}`)
+	}))
+	srv.TLS = &tls.Config{VerifyConnection: func(state tls.ConnectionState) error {
+		if state.DidResume {
+			resumed.Add(1)
+		} else {
+			full.Add(1)
+		}
+		return nil
+	}}
+	srv.StartTLS()
+	defer srv.Close()
+	c := newClient(t, session.WithBaseURL(srv.URL), session.WithHTTPClient(&http.Client{Transport: pooled(t, srv)}))
+	for range 3 {
+		_, err := c.Create(t.Context(), alice)
+		require.NoError(t, err)
+	}
+	assert.EqualValues(t, 1, full.Load())
+	assert.EqualValues(t, 2, resumed.Load())
+}
+
+// tunnel connects a client of a proxy to addr.
+func tunnel(t *testing.T, here net.Conn, addr string) {
+	there, err := net.Dial("tcp", addr)
+	if !assert.NoError(t, err) {
+		return
+	}
+	io.WriteString(here, "HTTP/1.1 200 OK\r\n\r\n")
+	go func() { io.Copy(there, here); there.Close() }()
+	io.Copy(here, there)
+}
+
+func TestLoginsShareATunnelThroughAProxy(t *testing.T) {
+	t.Parallel()
+	srv := loginServer(t, false)
+	proxy, tunnels := listen(t, func(_ int, conn net.Conn) {
+		readRequest(conn)
+		tunnel(t, conn, srv.Listener.Addr().String())
+	})
+	c := throughProxy(t, srv, proxy)
+	for range 3 {
+		_, err := c.Create(t.Context(), alice)
+		require.NoError(t, err)
+	}
+	assert.Equal(t, 1, tunnels())
+	srv.CloseClientConnections()
+}
+
+// A second attempt would have the directory behind the proxy count another wrong
+// password.
+func TestAProxyThatRequiresAuthenticationIsAskedOnce(t *testing.T) {
+	t.Parallel()
+	srv := loginServer(t, false)
+	proxy, asked := listen(t, func(_ int, conn net.Conn) {
+		readRequest(conn)
+		io.WriteString(conn, "HTTP/1.1 407 "+tokenCanary+"\r\nContent-Length: 0\r\n\r\n")
+	})
+	c := throughProxy(t, srv, proxy, session.WithRetries(5))
+	_, err := c.Create(t.Context(), alice)
+	assert.ErrorIs(t, err, session.ErrNotSent)
+	assert.ErrorContains(t, err, "the proxy requires authentication (407)")
+	assertQuiet(t, err)
+	assert.Equal(t, 1, asked())
+	assert.ErrorIs(t, c.Delete(t.Context(), &session.Session{ID: idCanary}), session.ErrNotSent)
+	assert.Equal(t, 2, asked())
+}
+
+func TestAProxyThatHungKeepsNoLaterLoginOut(t *testing.T) {
+	t.Parallel()
+	const hung = 300
+	srv := loginServer(t, false)
+	done := make(chan struct{})
+	proxy, _ := listen(t, func(n int, conn net.Conn) {
+		readRequest(conn)
+		if n > hung {
+			tunnel(t, conn, srv.Listener.Addr().String())
+			return
+		}
+		if n%2 == 0 {
+			io.WriteString(conn, "H")
+		}
+		<-done
+	})
+	c := throughProxy(t, srv, proxy, session.WithRetries(0))
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg, waiting sync.WaitGroup
+	for range hung {
+		wg.Add(1)
+		waiting.Add(1)
+		go func() {
+			defer wg.Done()
+			waiting.Done()
+			_, err := c.Create(ctx, alice)
+			assert.ErrorIs(t, err, session.ErrNotSent)
+		}()
+	}
+	waiting.Wait()
+	time.AfterFunc(300*time.Millisecond, cancel)
+	wg.Wait()
+	for {
+		limited, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		_, err := c.Create(limited, alice) // some of the first may not have connected before
+		cancel()
+		if err == nil {
+			break
+		}
+		require.ErrorIs(t, err, session.ErrNotSent)
+	}
+	close(done)
+	srv.CloseClientConnections()
+}
+
+// The connection stays open, and no byte of it arrives any more.
+func TestAnHTTP2ConnectionThatDiesSilentlyIsReplaced(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 6 seconds")
+	}
+	t.Parallel()
+	srv := loginServer(t, true)
+	var dead atomic.Bool
+	cut := func(to, from net.Conn) {
+		buf := make([]byte, 4<<10)
+		for {
+			n, err := from.Read(buf)
+			if err != nil {
+				to.Close()
+				return
+			}
+			if !dead.Load() {
+				to.Write(buf[:n])
+			}
+		}
+	}
+	tr := pooled(t, srv)
+	dials := 0
+	tr.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		if dials++; dials > 1 || err != nil {
+			return conn, err
+		}
+		here, there := net.Pipe()
+		go cut(conn, there)
+		go cut(there, conn)
+		return here, nil
+	}
+	c := newClient(t, session.WithBaseURL(srv.URL), session.WithHTTPClient(&http.Client{Transport: tr}), session.WithTimeout(2*time.Second))
+	_, err := c.Create(t.Context(), alice)
+	require.NoError(t, err)
+	dead.Store(true)
+	start := time.Now()
+	for err = errBroken; err != nil && time.Since(start) < 20*time.Second; {
+		_, err = c.Create(t.Context(), alice)
+	}
+	assert.NoError(t, err)
+	assert.Less(t, time.Since(start), 9*time.Second, "6 s, and the login of 2 s that met its end")
+}
+
+func TestALoginThatLeavesAHungProxyIsNotSent(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
-	tr := newTransport()
+	tr := session.NewTransport()
 	tr.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: l.Addr().String()})
-	c, err := NewClient(WithHTTPClient(&http.Client{Transport: tr}), WithRetries(0))
-	require.NoError(t, err)
+	c := newClient(t, session.WithHTTPClient(&http.Client{Transport: tr}), session.WithRetries(0))
 	ctx, cancel := context.WithCancel(t.Context())
 	left := make(chan error, 1)
 	go func() {
-		_, err := c.Create(ctx, CreateParams{Username: "alice", Password: "secret"})
+		_, err := c.Create(ctx, alice)
 		left <- err
 	}()
 	conn, err := l.Accept()
@@ -183,44 +289,21 @@ func TestAProxyThatHangsIsLeft(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "CONNECT app.files.com:443", connect.Method+" "+connect.Host)
 	cancel()
-	assert.ErrorIs(t, <-left, ErrNotSent)
-	require.NoError(t, conn.SetReadDeadline(time.Now().Add(30*time.Second)))
-	_, err = conn.Read(make([]byte, 1))
-	assert.ErrorIs(t, err, io.EOF)
+	assert.ErrorIs(t, <-left, session.ErrNotSent)
 }
 
-// A login goes through a proxy's tunnel, which outlives it and serves the next.
-func TestALoginGoesThroughAProxy(t *testing.T) {
-	t.Parallel()
-	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.WriteHeader(http.StatusCreated)
-		io.WriteString(w, `{"id":"1"}`)
-	}))
-	defer srv.Close()
-	var tunnels atomic.Int32
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		tunnels.Add(1)
-		there, err := net.Dial("tcp", srv.Listener.Addr().String())
-		if !assert.NoError(t, err) {
-			return
-		}
-		here, _, err := http.NewResponseController(w).Hijack()
-		if !assert.NoError(t, err) {
-			return
-		}
-		io.WriteString(here, "HTTP/1.1 200 OK\r\n\r\n")
-		go func() { io.Copy(there, here); there.Close() }()
-		io.Copy(here, there)
-		here.Close()
-	}))
-	defer proxy.Close()
-	c := pooled(t, srv)
-	proxyURL, err := url.Parse(proxy.URL)
-	require.NoError(t, err)
-	c.http.Transport.(*http.Transport).Proxy = http.ProxyURL(proxyURL)
-	for range 3 {
-		_, err := c.Create(t.Context(), CreateParams{Username: "alice", Password: "secret"})
-		require.NoError(t, err)
+// net/http refuses the proxy of a CGI program before it looks for a connection. The
+// environment is read once in a process: this test has one of its own.
+func TestAProxyThatNetHTTPRefusesIsNotSent(t *testing.T) {
+	if os.Getenv("REQUEST_METHOD") != "" {
+		_, err := session.Create(t.Context(), alice, session.WithBaseURL("http://127.0.0.1:1"), session.WithRetries(0))
+		assert.ErrorIs(t, err, session.ErrNotSent)
+		assert.ErrorContains(t, err, "refusing to use HTTP_PROXY")
+		return
 	}
-	assert.EqualValues(t, 1, tunnels.Load())
+	t.Parallel()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestAProxyThatNetHTTPRefusesIsNotSent$")
+	cmd.Env = append(os.Environ(), "HTTP_PROXY=http://127.0.0.1:1", "REQUEST_METHOD=GET")
+	out, err := cmd.CombinedOutput()
+	assert.NoError(t, err, "%s", out)
 }

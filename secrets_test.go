@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -76,12 +77,38 @@ func TestPrintedFormsTellWhatIsSafe(t *testing.T) {
 	api := &session.APIError{StatusCode: 503}
 	assert.Equal(t, "session: 503 Service Unavailable", api.Error())
 	assert.Equal(t, `"session: 503 Service Unavailable"`, fmt.Sprintf("%q", api))
-	assert.Equal(t, "session: second factor wanted", (&session.TwoFactorError{}).Error())
-	assert.Equal(t, "session: the site is served from another host", (&session.RegionMismatchError{}).Error())
-	assert.Equal(t, "session: 503 Service Unavailable: the site is served from h", (&session.RegionMismatchError{Host: "h", Err: api}).Error())
+	assert.Equal(t, "session: a second factor is required", (&session.TwoFactorError{}).Error())
+	assert.Equal(t, "session: the site is served from another host; ask Files.com for its base URL", (&session.RegionMismatchError{}).Error())
+	assert.Equal(t, `session: 503 Service Unavailable: the site is served from h; use its base URL, or WithTrustedHosts("h")`,
+		(&session.RegionMismatchError{Host: "h", Err: api}).Error())
+	assert.Equal(t, "session: 429 Too Many Requests: try again in 1m0s", (&session.APIError{StatusCode: 429, RetryAfter: time.Minute}).Error())
+	assert.Equal(t, "session: 429 Too Many Requests: try again later, the server does not say when", (&session.APIError{StatusCode: 429}).Error())
 }
 
-// A RoundTripper of the caller's may print what it gets, but for the request.
+func TestAllFieldsOfASessionThatAreNoSecretPrint(t *testing.T) {
+	t.Parallel()
+	size := int64(7)
+	s := session.Session{ID: idCanary, LoginToken: tokenCanary, Password: passwordCanary, OTP: otpCanary, PartialSessionID: partialCanary,
+		Raw: json.RawMessage(`"` + idCanary + `"`), Username: "alice", RootPath: "/a", ReadOnly: true, SiteID: &size, UserAgent: "a/1",
+		BaseURL: "https://app.files.com/" + tokenCanary, TimeoutAt: time.Unix(1, 0).UTC()}
+	text := fmt.Sprintf("%+v", s)
+	assertNoSecret(t, text)
+	var printed map[string]any
+	require.NoError(t, json.Unmarshal([]byte(strings.TrimPrefix(text, "Session")), &printed))
+	stored, err := json.Marshal(s)
+	require.NoError(t, err)
+	var want map[string]any
+	require.NoError(t, json.Unmarshal(stored, &want))
+	for _, secret := range []string{"id", "login_token", "password", "otp", "partial_session_id"} {
+		want[secret] = "[redacted]"
+	}
+	delete(want, "base_url") // it holds a path, so it is no origin
+	assert.Equal(t, want, printed)
+	s.TimeoutAt = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
+	assert.Equal(t, fmt.Sprint(s), fmt.Sprintf("%+v", s), "a time that has no JSON form")
+}
+
+// A RoundTripper of the caller may print everything that it gets, except the request.
 func TestTheContextOfARequestHoldsNoSecret(t *testing.T) {
 	t.Parallel()
 	calls := 0

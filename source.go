@@ -141,7 +141,7 @@ func (src *Source) wait(ctx context.Context) (*Session, error) {
 
 // left is the error of a caller whose context ended.
 func left(ctx context.Context) error {
-	return fmt.Errorf("session: wait for a login: %w", quiet(ctx, ctx.Err(), secrets{}, true))
+	return fmt.Errorf("session: wait for a login: %w", contextError(ctx))
 }
 
 // join returns the flight to wait for, or without one what there is to return.
@@ -191,7 +191,7 @@ func (src *Source) fly(ctx context.Context, f *flight) {
 	}()
 	s, err = src.Login(ctx)
 	if err == nil {
-		if _, bad := s.address(DefaultBaseURL); bad != nil {
+		if _, bad := s.validate(DefaultBaseURL); bad != nil {
 			err = fmt.Errorf("session: %w from Source.Login: %w", ErrInvalidParams, bad)
 		}
 	}

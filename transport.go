@@ -50,7 +50,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 	resp, err := base.RoundTrip(h.authenticate(req))
-	if err != nil || resp == nil || resp.StatusCode != http.StatusUnauthorized || !errors.Is(CheckResponse(resp), ErrSessionEnded) {
+	if err != nil || resp == nil || resp.StatusCode != http.StatusUnauthorized || !errors.Is(checkResponse(resp, false), ErrSessionEnded) {
 		return resp, err
 	}
 	t.Source.Invalidate(h.session)
@@ -109,7 +109,7 @@ func (h *sent) authenticate(req *http.Request) *http.Request {
 	return req
 }
 
-// sameOrigin reports whether req goes to an origin that parseBaseURL returned,
+// sameOrigin reports whether req goes to an origin that parseOrigin returned,
 // and names no other host on the way.
 func sameOrigin(origin string, req *http.Request) bool {
 	u := req.URL
@@ -121,7 +121,7 @@ func sameOrigin(origin string, req *http.Request) bool {
 		strings.HasPrefix(origin[scheme:], "://") && strings.HasSuffix(origin, u.Host) {
 		return true
 	}
-	same, err := parseBaseURL(u.Scheme + "://" + u.Host)
+	same, err := parseOrigin(u.Scheme + "://" + u.Host)
 	return err == nil && same == origin
 }
 
@@ -130,3 +130,6 @@ func closeBody(body io.Closer) {
 		body.Close()
 	}
 }
+
+// authHeader is AuthHeader in its canonical form.
+const authHeader = "X-Filesapi-Auth"

@@ -35,7 +35,7 @@ func main() {
 		*site, *url = os.Getenv("FILES_SITE"), os.Getenv("FILES_URL")
 	}
 
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var err error
 	if *site == "" && *url == "" && *user == "" && flag.NArg() == 0 {

@@ -1,0 +1,528 @@
+package session_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/filescom/session"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Rule 7.
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	t.Parallel()
+	other := answer(t, 201, `{"id":"fixated"}`)
+	for _, status := range []int{300, 301, 302, 303, 304, 305, 307, 308} {
+		for _, location := range []string{other.URL + "/api/rest/v1/sessions?x=" + tokenCanary, "/elsewhere", "http://[" + tokenCanary, "", ":" + tokenCanary} {
+			srv := answer(t, status, "", "Location", location)
+			c := client(t, srv)
+			_, err := c.Create(t.Context(), alice)
+			assert.Equal(t, status, apiError(t, err).StatusCode)
+			assert.ErrorContains(t, err, "redirects are not followed")
+			assertQuiet(t, err)
+			err = c.Delete(t.Context(), &session.Session{ID: idCanary})
+			assert.Equal(t, status, apiError(t, err).StatusCode)
+			assertQuiet(t, err)
+			assert.Len(t, srv.seen(), 2)
+		}
+	}
+	assert.Empty(t, other.seen())
+}
+
+func TestSwitchingProtocolsIsAnError(t *testing.T) {
+	t.Parallel()
+	origin, _ := listen(t, func(_ int, conn net.Conn) {
+		readRequest(conn)
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"+idCanary)
+		conn.Read(make([]byte, 1)) // until the client hangs up
+	})
+	_, err := session.Create(t.Context(), alice, session.WithBaseURL(origin), session.WithHTTPClient(&http.Client{Transport: freshTransport(t)}))
+	assert.Equal(t, 101, apiError(t, err).StatusCode)
+	assertQuiet(t, err)
+}
+
+// Rule 9.
+func TestALoginIsPostedOnceWhateverTheAnswer(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{400, 401, 403, 404, 408, 409, 421, 422, 425, 429, 500, 502, 503, 504} {
+		srv := answer(t, status, "", "Retry-After", "0")
+		_, err := client(t, srv, session.WithRetries(5)).Create(t.Context(), alice)
+		assert.Equal(t, status, apiError(t, err).StatusCode)
+		assert.Len(t, srv.seen(), 1)
+	}
+}
+
+func TestALoginIsPostedOnceWhenTheConnectionBreaks(t *testing.T) {
+	t.Parallel()
+	for name, serve := range map[string]func(net.Conn){
+		"at once":           func(net.Conn) {},
+		"after the request": func(conn net.Conn) { readRequest(conn) },
+		"reset after it":    func(conn net.Conn) { readRequest(conn); conn.(*net.TCPConn).SetLinger(0) },
+		"not HTTP":          func(conn net.Conn) { readRequest(conn); io.WriteString(conn, idCanary+" "+passwordCanary+"\r\n\r\n") },
+		"bad header": func(conn net.Conn) {
+			readRequest(conn)
+			io.WriteString(conn, "HTTP/1.1 201 Created\r\n"+idCanary+"\r\n\r\n")
+		},
+		"bad status": func(conn net.Conn) { readRequest(conn); io.WriteString(conn, "HTTP/1.1 "+idCanary+" x\r\n\r\n") },
+		"bad length": func(conn net.Conn) {
+			readRequest(conn)
+			io.WriteString(conn, "HTTP/1.1 201 OK\r\nContent-Length: "+idCanary+"\r\n\r\n")
+		},
+		"bad encoding": func(conn net.Conn) {
+			readRequest(conn)
+			io.WriteString(conn, "HTTP/1.1 201 OK\r\nTransfer-Encoding: "+idCanary+"\r\n\r\n")
+		},
+		"headers without end": func(conn net.Conn) {
+			readRequest(conn)
+			io.WriteString(conn, "HTTP/1.1 201 OK\r\n"+strings.Repeat("X: "+idCanary+"\r\n", 1<<10))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			origin, connections := listen(t, func(_ int, conn net.Conn) { serve(conn) })
+			c := newClient(t, session.WithBaseURL(origin), session.WithHTTPClient(&http.Client{Transport: freshTransport(t)}), session.WithRetries(5))
+			_, err := c.Create(t.Context(), alice)
+			assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
+			assert.NotErrorIs(t, err, session.ErrNotSent)
+			assertQuiet(t, err)
+			assert.Equal(t, 1, connections())
+		})
+	}
+}
+
+func TestAnAnswerThatIsNotHTTPIsSaidToBeNone(t *testing.T) {
+	t.Parallel()
+	for answer, want := range map[string]string{
+		"SSH-2.0-" + tokenCanary + "\r\n":                "the answer is not HTTP",
+		"HTTP/1.1 " + tokenCanary + "\r\n\r\n":           "the answer is not HTTP",
+		"HTTP/1.1 201 OK\r\n" + tokenCanary + "\r\n\r\n": "the answer is not valid HTTP",
+	} {
+		origin, _ := listen(t, func(_ int, conn net.Conn) {
+			readRequest(conn)
+			io.WriteString(conn, answer)
+		})
+		_, err := session.Create(t.Context(), alice, session.WithBaseURL(origin), session.WithHTTPClient(&http.Client{Transport: freshTransport(t)}))
+		assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
+		assert.ErrorContains(t, err, want)
+		assertQuiet(t, err)
+	}
+}
+
+func TestABrokenChunkIsAnInvalidResponse(t *testing.T) {
+	t.Parallel()
+	origin, _ := listen(t, func(_ int, conn net.Conn) {
+		readRequest(conn)
+		io.WriteString(conn, "HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{\"id\r\n"+idCanary+"\r\n")
+	})
+	_, err := session.Create(t.Context(), alice, session.WithBaseURL(origin), session.WithHTTPClient(&http.Client{Transport: freshTransport(t)}))
+	assert.Equal(t, 201, apiError(t, err).StatusCode)
+	assert.ErrorIs(t, err, session.ErrInvalidResponse)
+	assertQuiet(t, err)
+}
+
+// failingDialer fails a number of times, then connects.
+func failingDialer(t *testing.T, fail int32, with error) (*http.Client, *atomic.Int32) {
+	var dials atomic.Int32
+	tr := freshTransport(t)
+	tr.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if dials.Add(1) <= fail {
+			return nil, with
+		}
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}
+	return &http.Client{Transport: tr}, &dials
+}
+
+func TestALoginIsTriedAgainWhenNoConnectionWasHad(t *testing.T) {
+	t.Parallel()
+	srv := answer(t, 201, `{"id":"1"}`)
+	hc, dials := failingDialer(t, 2, errBroken)
+	_, err := session.Create(t.Context(), alice, session.WithBaseURL(srv.URL), session.WithHTTPClient(hc))
+	assert.NoError(t, err)
+	assert.EqualValues(t, 3, dials.Load())
+	assert.Len(t, srv.seen(), 1)
+
+	for retries := range 2 {
+		hc, dials = failingDialer(t, 100, errBroken)
+		_, err = session.Create(t.Context(), alice, session.WithBaseURL(srv.URL), session.WithHTTPClient(hc), session.WithRetries(retries))
+		assert.ErrorIs(t, err, session.ErrNotSent)
+		assert.NotErrorIs(t, err, session.ErrOutcomeUnknown)
+		assert.ErrorIs(t, err, errBroken)
+		assert.ErrorContains(t, err, "broken")
+		assert.EqualValues(t, retries+1, dials.Load())
+	}
+	assert.Len(t, srv.seen(), 1)
+}
+
+func TestARefusedConnectionIsNotSent(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	l.Close()
+	_, err = session.Create(t.Context(), alice, session.WithBaseURL("http://"+l.Addr().String()), session.WithRetries(0))
+	assert.ErrorIs(t, err, session.ErrNotSent)
+	assert.ErrorContains(t, err, "connection refused")
+	var op *net.OpError
+	assert.ErrorAs(t, err, &op)
+	assertQuiet(t, err)
+}
+
+func TestACertificateThatDoesNotVerifyIsNotTriedAgain(t *testing.T) {
+	t.Parallel()
+	var handshakes atomic.Int32
+	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { handshakes.Add(1); return nil, nil }}
+	srv.StartTLS()
+	defer srv.Close()
+	_, err := session.Create(t.Context(), alice, session.WithBaseURL(srv.URL))
+	assert.ErrorIs(t, err, session.ErrNotSent)
+	var cert *tls.CertificateVerificationError
+	assert.ErrorAs(t, err, &cert)
+	assert.EqualValues(t, 1, handshakes.Load())
+}
+
+func TestARefusingProxyIsNotSent(t *testing.T) {
+	t.Parallel()
+	origin, connections := listen(t, func(_ int, conn net.Conn) {
+		readRequest(conn)
+		io.WriteString(conn, "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+	})
+	tr := freshTransport(t)
+	proxy, _ := url.Parse(origin)
+	tr.Proxy = http.ProxyURL(proxy)
+	_, err := session.Create(t.Context(), alice, session.WithHTTPClient(&http.Client{Transport: tr}), session.WithRetries(1))
+	assert.ErrorIs(t, err, session.ErrNotSent)
+	assert.ErrorContains(t, err, "Proxy Authentication Required")
+	assert.Equal(t, 2, connections())
+}
+
+func TestARoundTripperThatTracesNothingIsNeverUnsent(t *testing.T) {
+	t.Parallel()
+	for _, broken := range []error{errBroken, &net.OpError{Op: "dial", Net: "tcp", Err: errBroken}} {
+		calls := 0
+		hc := &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) { calls++; return nil, broken })}
+		_, err := session.Create(t.Context(), alice, session.WithHTTPClient(hc))
+		assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
+		assert.NotErrorIs(t, err, session.ErrNotSent)
+		assert.ErrorIs(t, err, errBroken)
+		assert.ErrorContains(t, err, "broken", "an error of the caller's own is shown")
+		assert.Equal(t, 1, calls)
+	}
+}
+
+// It posts the login by itself, then looks for a connection in vain.
+func TestARoundTripperThatReadTheBodyHasSentIt(t *testing.T) {
+	t.Parallel()
+	for name, read := range map[string]func(r *http.Request){
+		"body":    func(r *http.Request) { io.ReadAll(r.Body) },
+		"getBody": func(r *http.Request) { r.GetBody() },
+	} {
+		calls := 0
+		hc, _ := failingDialer(t, 100, errBroken)
+		dialing := hc.Transport
+		hc.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+			calls++
+			read(r)
+			return dialing.RoundTrip(r)
+		})
+		_, err := session.Create(t.Context(), alice, session.WithHTTPClient(hc), session.WithRetries(5))
+		assert.ErrorIs(t, err, session.ErrOutcomeUnknown, name)
+		assert.NotErrorIs(t, err, session.ErrNotSent, name)
+		assert.Equal(t, 1, calls, name)
+	}
+}
+
+// deafConn takes no byte once it is deaf.
+type deafConn struct {
+	net.Conn
+	deaf *atomic.Bool
+}
+
+func (c deafConn) Write(p []byte) (int, error) {
+	if c.deaf.Load() {
+		c.Conn.Close()
+		return 0, errBroken
+	}
+	return c.Conn.Write(p)
+}
+
+func TestAKeptConnectionThatTakesNoByteIsReplaced(t *testing.T) {
+	t.Parallel()
+	for _, http2 := range []bool{false, true} {
+		srv := loginServer(t, http2)
+		tr := pooled(t, srv)
+		var deaf atomic.Bool
+		dials := 0
+		tr.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+			if dials++; dials > 1 {
+				return conn, err
+			}
+			return deafConn{conn, &deaf}, err
+		}
+		c := newClient(t, session.WithBaseURL(srv.URL), session.WithHTTPClient(&http.Client{Transport: tr}))
+		_, err := c.Create(t.Context(), alice)
+		require.NoError(t, err)
+		deaf.Store(true)
+		_, err = c.Create(t.Context(), alice)
+		if http2 { // net/http does not replace it
+			assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
+			_, err = c.Create(t.Context(), alice)
+		}
+		assert.NoError(t, err)
+		assert.Equal(t, 2, dials)
+	}
+}
+
+func TestAnErrorThatQuotesASecretIsNotShown(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{passwordCanary, "x " + url.QueryEscape(passwordCanary), `"` + idCanary + `"`} {
+		hc := &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) { return nil, errors.New(text) })}
+		_, err := session.Create(t.Context(), alice, session.WithHTTPClient(hc))
+		assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
+		assertQuiet(t, err)
+	}
+}
+
+// carrier is an error type of a caller's own RoundTripper.
+type carrier struct{ text string }
+
+func (e *carrier) Error() string { return e.text }
+
+func TestErrorsOfTheCallersRoundTripperAreFound(t *testing.T) {
+	t.Parallel()
+	for text, found := range map[string]bool{"circuit open": true, passwordCanary: false} {
+		for _, wrap := range []func(error) error{
+			func(err error) error { return err },
+			func(err error) error { return fmt.Errorf("wrapped: %w", err) },
+			func(err error) error { return &net.OpError{Op: "dial", Err: err} },
+		} {
+			sent := wrap(&carrier{text})
+			hc := &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) { return nil, sent })}
+			_, err := session.Create(t.Context(), alice, session.WithHTTPClient(hc))
+			var own *carrier
+			assert.Equal(t, found, errors.As(err, &own))
+			assert.ErrorIs(t, err, sent)
+			assert.NotErrorIs(t, err, context.Canceled)
+			assertQuiet(t, err)
+		}
+	}
+}
+
+func TestABodyOfHTTP2ThatBlocksIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	unblock := make(chan struct{})
+	done := make(chan struct{})
+	hc := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 201, ProtoMajor: 2, Header: http.Header{}, Request: r, Body: blockedBody{unblock, done}}, nil
+	})}
+	_, err := session.Create(t.Context(), alice, session.WithHTTPClient(hc), session.WithTimeout(20*time.Millisecond))
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.ErrorIs(t, err, session.ErrInvalidResponse)
+	assert.ErrorContains(t, err, "no answer within 20ms")
+	close(unblock)
+	<-done
+}
+
+type blockedBody struct{ unblock, done chan struct{} }
+
+func (b blockedBody) Read([]byte) (int, error) { <-b.unblock; return 0, io.EOF }
+
+func (b blockedBody) Close() error { close(b.done); return nil }
+
+func TestARoundTripperThatReturnsNothingIsAnError(t *testing.T) {
+	t.Parallel()
+	hc := &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) { return nil, nil })}
+	_, err := session.Create(t.Context(), alice, session.WithHTTPClient(hc))
+	assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
+	hc.Transport = roundTripper(func(r *http.Request) (*http.Response, error) { return &http.Response{StatusCode: 201, Request: r}, nil })
+	_, err = session.Create(t.Context(), alice, session.WithHTTPClient(hc))
+	assert.ErrorIs(t, err, session.ErrInvalidResponse)
+}
+
+// Rule 11.
+func TestADeadContextSendsNothing(t *testing.T) {
+	t.Parallel()
+	srv := answer(t, 201, `{"id":"1"}`)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errBroken)
+	_, err := client(t, srv).Create(ctx, alice)
+	for _, want := range []error{session.ErrNotSent, context.Canceled, errBroken} {
+		assert.ErrorIs(t, err, want)
+		assert.ErrorIs(t, client(t, srv).Delete(ctx, &session.Session{ID: "1"}), want)
+	}
+	assert.Empty(t, srv.seen())
+}
+
+func TestACancelledLoginMatchesItsCause(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stop := make(chan struct{})
+	srv := serve(t, func(http.ResponseWriter, *http.Request) { cancel(errBroken); <-stop })
+	_, err := client(t, srv).Create(ctx, alice)
+	close(stop)
+	for _, want := range []error{session.ErrOutcomeUnknown, context.Canceled, errBroken} {
+		assert.ErrorIs(t, err, want)
+	}
+	assertQuiet(t, err)
+}
+
+func TestATimeoutBoundsTheExchangeAndItsBody(t *testing.T) {
+	t.Parallel()
+	for name, begin := range map[string]string{"no answer": "", "drip": "HTTP/1.1 201 Created\r\nContent-Length: 1000\r\n\r\n{\"id\":\"" + idCanary} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			origin, _ := listen(t, func(_ int, conn net.Conn) {
+				readRequest(conn)
+				io.WriteString(conn, begin)
+				conn.Read(make([]byte, 1)) // until the client hangs up
+			})
+			hc := session.WithHTTPClient(&http.Client{Transport: freshTransport(t)})
+			_, err := session.Create(t.Context(), alice, session.WithBaseURL(origin), hc, session.WithTimeout(50*time.Millisecond))
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
+			assertQuiet(t, err)
+
+			callers := session.WithHTTPClient(&http.Client{Transport: freshTransport(t), Timeout: 50 * time.Millisecond})
+			_, err = session.Create(t.Context(), alice, session.WithBaseURL(origin), callers)
+			assert.ErrorIs(t, err, context.DeadlineExceeded, "the caller's Timeout is kept")
+			assertQuiet(t, err)
+		})
+	}
+}
+
+func TestTheWaitBeforeARetryEndsWithTheContext(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	hc, dials := failingDialer(t, 100, errBroken)
+	quit := &cancelOnWarn{cancel: cancel}
+	_, err := session.Create(ctx, alice, session.WithHTTPClient(hc), session.WithRetries(1000), session.WithLogger(slog.New(quit)))
+	for _, want := range []error{session.ErrNotSent, context.Canceled, errBroken} {
+		assert.ErrorIs(t, err, want)
+	}
+	assert.EqualValues(t, 3, dials.Load())
+
+	srv := answer(t, 503, "")
+	ctx, cancel = context.WithCancel(t.Context())
+	quit = &cancelOnWarn{cancel: cancel}
+	err = client(t, srv, session.WithRetries(1000), session.WithLogger(slog.New(quit))).Delete(ctx, &session.Session{ID: idCanary})
+	assert.ErrorIs(t, err, context.Canceled)
+	assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
+	assert.Equal(t, 503, apiError(t, err).StatusCode)
+}
+
+// cancelOnWarn cancels a while after the third warning, in the wait that follows it.
+type cancelOnWarn struct {
+	slog.Handler
+	cancel context.CancelFunc
+	n      int
+}
+
+func (h *cancelOnWarn) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h *cancelOnWarn) Handle(context.Context, slog.Record) error {
+	if h.n++; h.n == 3 {
+		time.AfterFunc(20*time.Millisecond, h.cancel)
+	}
+	return nil
+}
+
+// Rule 12.
+func TestAnswersAreBoundedAfterDecompression(t *testing.T) {
+	t.Parallel()
+	pad := func(n int) string { return `{"id":"1","x":"` + strings.Repeat("x", n-17) + `"}` }
+	zip := func(text string) string {
+		var b bytes.Buffer
+		zw := gzip.NewWriter(&b)
+		io.WriteString(zw, text)
+		zw.Close()
+		return b.String()
+	}
+	for _, uncompress := range []bool{true, false} { // by net/http, or by us
+		create := func(body, encoding string) error {
+			srv := answer(t, 201, body, "Content-Encoding", encoding)
+			tr := freshTransport(t)
+			tr.DisableCompression = !uncompress
+			_, err := session.Create(t.Context(), alice, session.WithBaseURL(srv.URL), session.WithHTTPClient(&http.Client{Transport: tr}))
+			return err
+		}
+		assert.NoError(t, create(pad(64<<10), ""))
+		assert.NoError(t, create(zip(pad(64<<10)), "gzip"))
+		if !uncompress {
+			assert.NoError(t, create(zip(pad(1000)), "x-gzip"), "the label does not matter")
+			assert.NoError(t, create(pad(1000), "gzip"))
+		}
+		for name, err := range map[string]error{
+			"one byte more":       create(pad(64<<10+1), ""),
+			"the same in gzip":    create(zip(pad(64<<10+1)), "gzip"),
+			"bomb":                create(zip(pad(8<<20)), "gzip"),
+			"gzip cut off":        create(zip(pad(1000))[:40], "gzip"),
+			"gzip header cut off": create(zip("")[:5], "gzip"),
+			"gzip header only":    create(zip("")[:10], "gzip"),
+			"bad checksum":        create(zip(pad(1000))[:len(zip(pad(1000)))-8]+"12345678", "gzip"),
+		} {
+			assert.ErrorIs(t, err, session.ErrInvalidResponse, name)
+			assert.ErrorIs(t, err, session.ErrOutcomeUnknown, name)
+		}
+	}
+}
+
+func TestHeadersAreBounded(t *testing.T) {
+	t.Parallel()
+	srv := answer(t, 201, `{"id":"1"}`, "X-Long", strings.Repeat("x", 70<<10))
+	_, err := session.Create(t.Context(), alice, session.WithBaseURL(srv.URL))
+	assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
+	assert.Len(t, srv.seen(), 1)
+}
+
+func TestOldTLSIsRefused(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.TLS = &tls.Config{MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}
+	srv.StartTLS()
+	defer srv.Close()
+	_, err := session.Create(t.Context(), alice, session.WithBaseURL(srv.URL), session.WithRetries(0))
+	assert.ErrorIs(t, err, session.ErrNotSent)
+	assert.ErrorContains(t, err, "protocol version")
+}
+
+// net/http has the body again for an HTTP/2 server that did not process it.
+func TestTheBodyOfALoginCanBeHadAgain(t *testing.T) {
+	t.Parallel()
+	want := "username=alice&password=" + url.QueryEscape(passwordCanary)
+	hc := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		assert.EqualValues(t, len(want), r.ContentLength)
+		for body := range 3 {
+			if body > 0 {
+				var err error
+				r.Body, err = r.GetBody()
+				assert.NoError(t, err)
+			}
+			got, err := io.ReadAll(r.Body)
+			assert.NoError(t, err)
+			assert.Equal(t, want, string(got))
+		}
+		return nil, errBroken
+	})}
+	_, err := session.Create(t.Context(), alice, session.WithHTTPClient(hc))
+	assert.ErrorIs(t, err, errBroken)
+	assertNoSecret(t, err.Error())
+}
