@@ -249,7 +249,7 @@ func TestTheShapesOf2021AreUnderstood(t *testing.T) {
 	t.Parallel()
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary, OTP: "cccc", Methods: []string{"u2f"}})
 	defer srv.Close()
-	srv.Recorded(2021)
+	srv.SetRecording(sessiontest.Recording2021)
 	var asked atomic.Int32
 	c := newClient(t, session.WithBaseURL(srv.URL), session.WithHTTPClient(srv.Client()), otp("cccc", &asked))
 	_, err := c.Create(t.Context(), session.CreateParams{Username: "alice", Password: "guess"})

@@ -25,8 +25,8 @@ func mismatch(host string) string {
 
 func TestALoginIsMovedToATrustedHost(t *testing.T) {
 	t.Parallel()
-	for _, form := range []byte("abc") {
-		t.Run(string(form), func(t *testing.T) {
+	for _, form := range []sessiontest.RegionForm{sessiontest.Region403JSON, sessiontest.Region401JSON, sessiontest.Region403Text} {
+		t.Run(fmt.Sprint(form), func(t *testing.T) {
 			t.Parallel()
 			user := sessiontest.User{Username: "alice", Password: passwordCanary, OTP: "123456"}
 			home, srv := sessiontest.NewServer(user), sessiontest.NewServer()
@@ -61,8 +61,8 @@ func TestALoginIsMovedOnce(t *testing.T) {
 	first, second := sessiontest.NewServer(), sessiontest.NewServer()
 	defer first.Close()
 	defer second.Close()
-	first.MoveTo(second.URL, 'a')
-	second.MoveTo(first.URL, 'b')
+	first.MoveTo(second.URL, sessiontest.Region403JSON)
+	second.MoveTo(first.URL, sessiontest.Region401JSON)
 	hosts := []string{strings.TrimPrefix(first.URL, "http://"), strings.TrimPrefix(second.URL, "http://")}
 	_, err := session.Create(t.Context(), alice, session.WithBaseURL(first.URL), session.WithHTTPClient(first.Client()), session.WithTrustedHosts(hosts...))
 	var moved *session.RegionMismatchError

@@ -3,13 +3,10 @@ package sessiontest
 import (
 	"bytes"
 	"compress/gzip"
-	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -17,63 +14,77 @@ import (
 // EdgeHTML is the page that the edge of Files.com answers under a 502.
 const EdgeHTML = "<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center><hr><center>files.com</center></body></html>"
 
-// Fault is something that goes wrong with requests. Status, Body and Reset
-// replace the answer; then the request takes no effect, unless After says so. The
-// other fields spoil the answer that there is.
+// Fault makes requests fail. Status, Body and Reset replace the answer, and then
+// the request takes no effect, unless After is set. The other fields spoil the
+// answer that there is.
 type Fault struct {
-	// The requests that it strikes. Of several faults that match, the first one
-	// injected strikes.
-	Method string  // empty: any
-	Path   string  // the whole of it; empty: any
-	Times  int     // how many; 0: one, or with Chance no end of them, as below 0
-	Chance float64 // of each one, by the seed of the server; 0: certain
+	// Which requests the Fault strikes. If several faults match a request, the one
+	// that was injected first strikes.
+	Method string  `json:"method"` // empty: any
+	Path   string  `json:"path"`   // the whole path; empty: any
+	Times  int     `json:"times"`  // how many requests; 0: one, or with Chance any number; below 0: any number
+	Chance float64 `json:"chance"` // of each request, from 0 to 1, drawn by the seed of the server; 0: certain
 
-	After bool          // the request takes effect first
-	Delay time.Duration // before the effect, of which there is none if the client leaves; with After behind it
+	// When the request takes effect.
+	After bool          `json:"after"` // before the Fault strikes
+	Delay time.Duration `json:"delay"` // before the effect, of which there is none if the client leaves; with After behind it
 
-	Status int    // 0 with a Body: 200
-	Body   string // empty with a Status: none
-	Reset  bool   // resets the connection instead of an answer; net/http repeats a GET that met that on a kept one
+	// What replaces the answer.
+	Status int    `json:"status"` // 0 with a Body: 200
+	Body   string `json:"body"`   // empty with a Status: none
+	Reset  bool   `json:"reset"`  // resets the connection instead; net/http repeats a GET that met this on a kept one
 
-	Header   http.Header   // over that of the answer
-	HTTPCode any           // the value of http-code in an error
-	Drip     time.Duration // pause before each byte of the body
-	Truncate int           // bytes at the end of the body that are not sent
-	Surplus  string        // sent after the body
-	Gzip     bool          // compresses the body, asked or not
-	Bomb     int           // zero bytes, compressed, instead of the body
+	// What spoils the answer.
+	Header   http.Header   `json:"header"`    // replaces these fields of the header
+	HTTPCode any           `json:"http_code"` // the value of http-code in an error
+	Drip     time.Duration `json:"drip"`      // pause before each byte of the body
+	Truncate int           `json:"truncate"`  // bytes at the end of the body that are not sent
+	Surplus  string        `json:"surplus"`   // sent after the body
+	Gzip     bool          `json:"gzip"`      // compresses the body, whether or not the client takes that
+	Bomb     int64         `json:"bomb"`      // so many zero bytes, compressed, instead of the body
 }
 
-// Inject has a fault strike matching requests from now on. It panics when one of
-// its fields makes no sense.
-func (s *Server) Inject(f Fault) {
-	for field, bad := range map[string]bool{
-		"Method":   f.Method != strings.ToUpper(f.Method),
-		"Path":     f.Path != "" && f.Path[0] != '/',
-		"Chance":   f.Chance < 0 || f.Chance > 1,
-		"Delay":    f.Delay < 0,
-		"Status":   f.Status != 0 && (f.Status < 100 || f.Status > 999),
-		"Drip":     f.Drip < 0,
-		"Truncate": f.Truncate < 0,
-		"Bomb":     f.Bomb < 0,
+// Validate returns an error for the first field that makes no sense.
+func (f Fault) Validate() error {
+	_, badCode := json.Marshal(f.HTTPCode)
+	switch {
+	case f.Method != strings.ToUpper(f.Method):
+		return fmt.Errorf("Fault.Method is %q; write %q", f.Method, strings.ToUpper(f.Method))
+	case f.Path != "" && f.Path[0] != '/':
+		return fmt.Errorf("Fault.Path is %q; it must begin with a slash", f.Path)
+	case !(f.Chance >= 0 && f.Chance <= 1): // NaN is neither
+		return fmt.Errorf("Fault.Chance is %v; it must be between 0 and 1", f.Chance)
+	case f.Status != 0 && (f.Status < 100 || f.Status > 999):
+		return fmt.Errorf("Fault.Status is %d; it must be between 100 and 999, or 0 for that of the answer", f.Status)
+	case badCode != nil:
+		return fmt.Errorf("Fault.HTTPCode has no JSON form: %w", badCode)
+	}
+	for _, field := range []struct {
+		name  string
+		value int64
+	}{
+		{"Fault.Delay", int64(f.Delay)}, {"Fault.Drip", int64(f.Drip)}, {"Fault.Truncate", int64(f.Truncate)}, {"Fault.Bomb", f.Bomb},
 	} {
-		if bad {
-			panic("sessiontest: the " + field + " of a Fault makes no sense")
+		if field.value < 0 {
+			return fmt.Errorf("%s is %d; it must not be negative", field.name, field.value)
 		}
+	}
+	return nil
+}
+
+// Inject makes a Fault strike matching requests from now on. It panics with the
+// error of [Fault.Validate], if there is one.
+func (s *Server) Inject(f Fault) {
+	if err := f.Validate(); err != nil {
+		panic("sessiontest: " + err.Error())
 	}
 	if f.Times == 0 && f.Chance == 0 {
 		f.Times = 1
 	}
+	f.Header = f.Header.Clone()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = append(s.faults, &f)
-}
-
-// Seed sets what the chances of faults are drawn from.
-func (s *Server) Seed(seed uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.rng = rand.New(rand.NewPCG(seed, 1))
 }
 
 // strikes returns the fault that strikes r, if any.
@@ -96,6 +107,9 @@ func (s *Server) strikes(r *http.Request) *Fault {
 
 func (f *Fault) replaces() bool { return f.Status != 0 || f.Body != "" || f.Reset }
 
+// preventsEffect reports whether there is a fault that answers instead of the API.
+func (f *Fault) preventsEffect() bool { return f != nil && !f.After && f.replaces() }
+
 // pause waits, and reports whether client and server are still there.
 func (s *Server) pause(r *http.Request, d time.Duration) bool {
 	if d == 0 {
@@ -110,7 +124,7 @@ func (s *Server) pause(r *http.Request, d time.Duration) bool {
 	return false
 }
 
-// spoil replaces an answer and sets its header.
+// spoil replaces an answer if the fault has one, and sets its header.
 func (f *Fault) spoil(rep *reply) {
 	if f.replaces() {
 		if rep.status = f.Status; f.Status == 0 && !f.Reset {
@@ -126,7 +140,7 @@ func (f *Fault) spoil(rep *reply) {
 	}
 }
 
-// compress does what Gzip and Bomb say, if there is a fault, until closing.
+// compress applies Gzip and Bomb. It stops when the server closes. f may be nil.
 func (f *Fault) compress(rep *reply, closing <-chan struct{}) {
 	if f == nil || !f.Gzip && f.Bomb == 0 {
 		return
@@ -136,7 +150,7 @@ func (f *Fault) compress(rep *reply, closing <-chan struct{}) {
 	if f.Bomb == 0 {
 		zw.Write(rep.body)
 	}
-	io.CopyN(zw, zeros(closing), int64(f.Bomb))
+	io.CopyN(zw, zeros(closing), f.Bomb)
 	zw.Close()
 	rep.body = b.Bytes()
 	rep.header.Set("Content-Encoding", "gzip")
@@ -152,73 +166,5 @@ func (z zeros) Read(p []byte) (int, error) {
 	default:
 		clear(p)
 		return len(p), nil
-	}
-}
-
-// send writes an answer, over the bare connection where net/http would not let it be.
-func (s *Server) send(w http.ResponseWriter, r *http.Request, rep reply, f *Fault) {
-	if f == nil || !f.Reset && f.Drip == 0 && f.Truncate == 0 && f.Surplus == "" {
-		for name, values := range rep.header {
-			w.Header()[name] = values
-		}
-		w.WriteHeader(rep.status)
-		w.Write(rep.body)
-		return
-	}
-	s.hijacked.Add(1)
-	defer s.hijacked.Done()
-	conn, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		panic("sessiontest: a fault wants HTTP/1.1: " + err.Error())
-	}
-	defer conn.Close()
-	sent := make(chan struct{})
-	defer close(sent)
-	go func() { // a client that does not read holds up no Close
-		select {
-		case <-s.closing:
-			conn.Close()
-		case <-sent:
-		}
-	}()
-	if f.Reset {
-		raw := conn
-		if secure, ok := conn.(*tls.Conn); ok {
-			raw = secure.NetConn()
-		}
-		if tcp, ok := raw.(*net.TCPConn); ok {
-			tcp.SetLinger(0)
-			tcp.Close() // before a TLS alert gets out
-		}
-		return
-	}
-	var head bytes.Buffer
-	fmt.Fprintf(&head, "HTTP/1.1 %d %s\r\n", rep.status, http.StatusText(rep.status))
-	rep.header.Set("Connection", "close")
-	if rep.status != http.StatusNoContent || len(rep.body) > 0 {
-		rep.header.Set("Content-Length", strconv.Itoa(len(rep.body)))
-	}
-	rep.header.Write(&head)
-	head.WriteString("\r\n")
-	conn.Write(head.Bytes())
-	body := rep.body[:max(0, len(rep.body)-f.Truncate)]
-	if r.Method == http.MethodHead {
-		body = nil
-	}
-	body = append(body[:len(body):len(body)], f.Surplus...)
-	if f.Drip == 0 {
-		conn.Write(body)
-		return
-	}
-	// nobody tells a hijacked handler that the client has left, but a write does
-	for _, c := range body {
-		select {
-		case <-time.After(f.Drip):
-		case <-s.closing:
-			return
-		}
-		if _, err := conn.Write([]byte{c}); err != nil {
-			return
-		}
 	}
 }

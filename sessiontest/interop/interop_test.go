@@ -118,10 +118,10 @@ func TestTheOfficialSDKBehavesAsTheContractSays(t *testing.T) {
 	}
 	assert.Equal(t, "not-authenticated/locked-out", kind(logIn("secret")))
 	srv.Advance(time.Hour)
-	srv.MoveTo("mysite.files.com", 'b')
+	srv.MoveTo("mysite.files.com", sessiontest.Region401JSON)
 	assert.Equal(t, "not-authenticated/lockout-region-mismatch", kind(logIn("secret")))
-	srv.MoveTo("", 0)
-	srv.Recorded(2021)
+	srv.MoveTo("", "")
+	srv.SetRecording(sessiontest.Recording2021)
 	assert.Equal(t, "bad-request/invalid-username-or-password", kind(logIn("guess")))
 	assert.NoError(t, logIn("secret"))
 	assert.Equal(t, 1, srv.Counts().Live)
@@ -162,7 +162,7 @@ func TestTheOfficialSDKFailsAsTheContractSays(t *testing.T) {
 	assert.Equal(t, []string{"7"}, srv.Sessions(), "a live session is lost")
 
 	srv = start(alice)
-	srv.Recorded(2021)
+	srv.SetRecording(sessiontest.Recording2021)
 	s, err := logIn(srv, "secret")
 	require.NoError(t, err)
 	assert.Panics(t, func() { (&sdk.Client{Config: config(srv, s.Id)}).Delete() }, "a log-out that is answered")
@@ -176,7 +176,7 @@ func TestTheOfficialSDKFailsAsTheContractSays(t *testing.T) {
 	assert.NoError(t, err)
 	assert.Equal(t, 1, home.Counts().Logins, "the password went along with the redirect")
 
-	srv.MoveTo(home.URL, 'c')
+	srv.MoveTo(home.URL, sessiontest.Region403Text)
 	_, err = logIn(srv, "secret")
 	var refused files.ResponseError
 	assert.False(t, errors.As(err, &refused), "form c has no type")

@@ -59,7 +59,7 @@ func main() {
 	srv.Watch(func(r sessiontest.Request) { log.Print(r) })
 	srv.SetLifetime(*lifetime)
 	srv.SetLockOut(*tries, 10*time.Minute)
-	srv.Recorded(*year)
+	srv.SetRecording(sessiontest.Recording(fmt.Sprint(*year)))
 	log.Print("serving ", srv.URL+"/api/rest/v1/sessions, and any other path under /api/rest/v1/")
 	for _, u := range users {
 		log.Print(describe(u))

@@ -47,7 +47,7 @@ func TestItServesAndEndsOnASignal(t *testing.T) {
 	assert.Equal(t, 201, resp.StatusCode)
 	assert.Contains(t, next(), "POST   /api/rest/v1/sessions 201 alice")
 	require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
-	assert.Contains(t, next(), "{Logins:1 Refused:0 Logouts:0 Live:1 SMS:0}")
+	assert.Contains(t, next(), "{Logins:1 Refused:0 Logouts:0 Live:1 SMS:0 Emails:0}")
 	assert.NoError(t, cmd.Wait())
 }
 

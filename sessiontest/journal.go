@@ -1,0 +1,131 @@
+package sessiontest
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"text/tabwriter"
+)
+
+// Request is an entry of the journal. It holds no secret, unless the client put
+// one into the path.
+type Request struct {
+	Method string `json:"method"`
+	Path   string `json:"path"`
+	Status int    `json:"status"` // 0: no answer
+	User   string `json:"user"`   // who logged in, or whose session it was; empty if refused
+	Reason string `json:"reason"` // why the server refused; empty if it did not, or if a Fault replaced the answer
+	Fault  bool   `json:"fault"`  // whether a Fault struck
+}
+
+// Counts tell the outcome of all requests.
+type Counts struct {
+	Logins  int `json:"logins"`  // that made a session, whether or not the client got to know
+	Refused int `json:"refused"` // logins that the server refused, except those whose answer a Fault replaced
+	Logouts int `json:"logouts"`
+	Live    int `json:"live"`   // sessions
+	SMS     int `json:"sms"`    // sent to users whose only method it is
+	Emails  int `json:"emails"` // likewise
+}
+
+// maxRequests limits the memory that the journal takes.
+const maxRequests = 2 << 20
+
+// record adds an entry to the journal. s.order is held, s.mu is not.
+func (s *Server) record(r Request) {
+	s.mu.Lock()
+	if len(s.requests) == maxRequests {
+		s.requests = slices.Delete(s.requests, 0, maxRequests/2)
+	}
+	s.requests = append(s.requests, r)
+	watch := s.watch
+	s.mu.Unlock()
+	if watch != nil {
+		watch(r)
+	}
+}
+
+// Requests returns the journal, oldest entry first. Of more than a million
+// entries it keeps the last ones.
+func (s *Server) Requests() []Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.requests)
+}
+
+// Counts returns the outcome of all requests.
+func (s *Server) Counts() Counts {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.counts
+	c.Live = len(s.live())
+	return c
+}
+
+// Watch calls f with each entry of the journal as it is made, one at a time and
+// in the order of [Server.Requests]. The server answers nothing else meanwhile, so
+// f makes no requests to it, and does not close it.
+func (s *Server) Watch(f func(Request)) {
+	s.set(func(c *settings) { c.watch = f })
+}
+
+// String returns the counts and the journal as a table, for the log of a test.
+func (s *Server) String() string {
+	counts, requests := s.Counts(), s.Requests()
+	s.mu.Lock()
+	pending := len(s.faults)
+	s.mu.Unlock()
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %+v", s.URL, counts)
+	if pending > 0 {
+		fmt.Fprintf(&b, " faults pending: %d", pending)
+	}
+	b.WriteString("\n")
+	if len(requests) == 0 {
+		return b.String()
+	}
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprint(w, "#\tMETHOD\tPATH\tSTATUS\tUSER\tREASON\n")
+	for i, r := range requests {
+		fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%s\t%s\n", i+1, printable(r.Method), r.escapedPath(), r.Status, printable(r.User), r.note())
+	}
+	w.Flush()
+	return trailingSpace.ReplaceAllString(b.String(), "")
+}
+
+// trailingSpace is what the table has where a last cell is empty.
+var trailingSpace = regexp.MustCompile(`(?m) +$`)
+
+// String returns the entry as a line.
+func (r Request) String() string {
+	line := fmt.Sprintf("%-6s %s %d %s", printable(r.Method), r.escapedPath(), r.Status, printable(r.User))
+	if note := r.note(); note != "" {
+		line = strings.TrimSpace(line) + " (" + note + ")"
+	}
+	return strings.TrimSpace(line)
+}
+
+// note tells the reason of a refusal and whether a fault struck.
+func (r Request) note() string {
+	if !r.Fault {
+		return printable(r.Reason)
+	}
+	return strings.TrimPrefix(printable(r.Reason)+", fault", ", ")
+}
+
+// escapedPath returns the path without control characters.
+func (r Request) escapedPath() string {
+	return (&url.URL{Path: r.Path}).EscapedPath()
+}
+
+// printable replaces control characters, which would break the table.
+func printable(text string) string {
+	return strings.Map(func(c rune) rune {
+		if c < ' ' || c == 0x7f {
+			return '?'
+		}
+		return c
+	}, text)
+}

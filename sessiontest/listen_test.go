@@ -1,0 +1,70 @@
+package sessiontest_test
+
+import (
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/filescom/session/sessiontest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestAnyAddressToListenOnHasAURLThatWorksOnLoopback(t *testing.T) {
+	t.Parallel()
+	for _, addr := range []string{":0", "0.0.0.0:0", "[::]:0", "127.0.0.1:0", "localhost:0", "[::1]:0"} {
+		t.Run(addr, func(t *testing.T) {
+			t.Parallel()
+			srv, err := sessiontest.Listen(addr, alice)
+			if err != nil && strings.Contains(addr, "::") {
+				t.Skip("this machine has no IPv6: ", err)
+			}
+			require.NoError(t, err)
+			defer srv.Close()
+			u, err := url.Parse(srv.URL)
+			require.NoError(t, err)
+			assert.True(t, net.ParseIP(u.Hostname()).IsLoopback(), srv.URL)
+			assert.Equal(t, 201, logIn(t, srv, good).status)
+			assert.Len(t, srv.Requests(), 1)
+		})
+	}
+}
+
+func TestListenRefusesAnAddressThatIsTaken(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t)
+	_, err := sessiontest.Listen(strings.TrimPrefix(srv.URL, "http://"))
+	assert.Error(t, err)
+}
+
+func TestServersMayBeClosedByManyAtOnce(t *testing.T) {
+	t.Parallel()
+	srv := sessiontest.NewServer(alice)
+	var wg sync.WaitGroup
+	for i := range 40 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if i%4 == 0 {
+				srv.Close()
+				return
+			}
+			srv.Inject(sessiontest.Fault{Reset: i%2 == 0, Surplus: "x"})
+			resp, err := srv.Client().Post(srv.URL+sessions, form, strings.NewReader(good))
+			if err == nil {
+				resp.Body.Close()
+			}
+		}()
+	}
+	wg.Wait()
+	srv.Close()
+}
+
+func BenchmarkServer(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		sessiontest.NewServer(alice).Close()
+	}
+}

@@ -1,0 +1,130 @@
+package sessiontest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// settings are how logins and sessions behave. Reset keeps them.
+type settings struct {
+	lifetime      time.Duration
+	tries         int // before a lock-out; 0: any number
+	lockedFor     time.Duration
+	lockWithin    time.Duration
+	bindUserAgent bool
+	limit         int // of logins within a window; 0: any number
+	window        time.Duration
+	moved         string // host that the site is served from
+	form          RegionForm
+	recording     Recording
+	seed          uint64
+	watch         func(Request)
+}
+
+func (s *Server) set(change func(*settings)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.settings)
+}
+
+// century keeps the clock within the range of a time.Duration.
+const century = 100 * 365 * 24 * time.Hour
+
+// Advance moves the server's clock, not the client's: forward, or back if d is
+// negative. Sessions, lock-outs, codes and rate limits end by it; delays of faults
+// do not. The clock stays within 100 years of the real one.
+func (s *Server) Advance(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d = min(max(d, -century), century)
+	s.offset = min(max(s.offset+d, -century), century)
+}
+
+// Now returns the time by the server's clock.
+func (s *Server) Now() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now()
+}
+
+func (s *Server) now() time.Time { return time.Now().Add(s.offset) }
+
+// SetLifetime sets the lifetime of sessions that are made from now on. It is 6
+// hours at first, as that of the recorded one.
+func (s *Server) SetLifetime(d time.Duration) {
+	s.set(func(c *settings) { c.lifetime = d })
+}
+
+// SetLockOut locks a user out for a period after so many failed tries, of which
+// there were no more than 6 hours between the first and the last one. A login
+// starts the count anew. 0 tries, as at first, lock nobody out.
+func (s *Server) SetLockOut(tries int, period time.Duration) {
+	s.set(func(c *settings) { c.tries, c.lockedFor = tries, period })
+}
+
+// SetLockOutWindow sets for how long a failed try counts towards a lock-out,
+// instead of 6 hours.
+func (s *Server) SetLockOutWindow(d time.Duration) {
+	s.set(func(c *settings) { c.lockWithin = d })
+}
+
+// SetRateLimit answers 429 and a Retry-After to logins beyond n within a window.
+// With n 0, as at first, there is no limit.
+func (s *Server) SetRateLimit(n int, window time.Duration) {
+	s.set(func(c *settings) { c.limit, c.window = n, window })
+}
+
+// BindUserAgent refuses a session to any User-Agent except the one that made it.
+func (s *Server) BindUserAgent() {
+	s.set(func(c *settings) { c.bindUserAgent = true })
+}
+
+// Seed sets the seed that the chances of faults are drawn from. It is 1 at first.
+func (s *Server) Seed(seed uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seed = seed
+	s.rng = rand.New(rand.NewPCG(seed, 1))
+}
+
+// RegionForm is a form in which the API says that a site is served from another
+// host.
+type RegionForm string
+
+const (
+	Region403JSON RegionForm = "403-json" // names a host in its data and in the header X-Files-Host
+	Region401JSON RegionForm = "401-json" // names an origin in its data
+	Region403Text RegionForm = "403-text" // names a host in the header X-Files-Host
+)
+
+// MoveTo answers logins with a region mismatch that names host. host may be an
+// origin, such as the URL of another server. An empty host ends it. MoveTo panics
+// if form is none of the constants, unless host is empty.
+func (s *Server) MoveTo(host string, form RegionForm) {
+	switch form {
+	case Region403JSON, Region401JSON, Region403Text:
+	default:
+		if host != "" {
+			panic(fmt.Sprintf("sessiontest: %q is no RegionForm; use Region403JSON, Region401JSON or Region403Text", form))
+		}
+	}
+	s.set(func(c *settings) { c.moved, c.form = host, form })
+}
+
+// Recording is a set of recorded answers, whose shapes the server's answers have.
+type Recording string
+
+const (
+	Recording2025 Recording = "2025" // as today
+	Recording2021 Recording = "2021" // with errors inside errors, and no timeout_at
+)
+
+// SetRecording answers in the shapes of a recording, Recording2025 at first. It
+// panics if r is none of the constants.
+func (s *Server) SetRecording(r Recording) {
+	if r != Recording2025 && r != Recording2021 {
+		panic(fmt.Sprintf("sessiontest: %q is no Recording; use Recording2025 or Recording2021", r))
+	}
+	s.set(func(c *settings) { c.recording = r })
+}
