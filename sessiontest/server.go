@@ -111,22 +111,22 @@ func ListenTLS(addr string, cert tls.Certificate, users ...User) (*Server, error
 	return s, nil
 }
 
-// loopback returns the address under which this machine reaches a listener. An
-// unspecified address may accept IPv4, IPv6 or both, so it tries.
+// loopback returns the address under which this machine reaches a listener. One
+// that listens on an unspecified address listens on all addresses, of IPv4 and of
+// IPv6, as package net documents.
 func loopback(addr net.Addr) string {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsUnspecified() {
 		return addr.String()
 	}
-	port := strconv.Itoa(tcp.Port)
-	for _, host := range []string{"127.0.0.1", "::1"} {
-		conn, err := net.DialTimeout("tcp", net.JoinHostPort(host, port), time.Second)
-		if err == nil {
-			conn.Close()
-			return net.JoinHostPort(host, port)
-		}
+	host := "127.0.0.1"
+	trial, err := net.Listen("tcp", host+":0")
+	if err != nil {
+		host = "::1" // the machine has no IPv4
+	} else {
+		trial.Close()
 	}
-	return net.JoinHostPort("localhost", port)
+	return net.JoinHostPort(host, strconv.Itoa(tcp.Port))
 }
 
 func newServer(users []User) *Server {

@@ -1,22 +1,95 @@
 // Command filessession-fake serves the Files.com Session API from memory, for
-// programs in any language:
+// programs in any language. It is package sessiontest as a process.
 //
-//	filessession-fake -addr 127.0.0.1:4041 -user alice:secret -user bob:secret:totp
+//	filessession-fake -user alice:secret -user bob:secret:totp
 //
-// It prints what it serves, and each request as it is answered, and ends on ^C.
+// It prints the address that it serves, and each request as it answers it. It ends
+// on an interrupt or SIGTERM. Flag -help lists all settings.
+//
+// # Users
+//
+// A user is name:password, name:password:method or name:password:method:code. The
+// methods are totp, sms, email, static, yubi, u2f and webauthn. Without a code, a
+// user with totp gets a secret and other users get the code 123456. The command
+// prints what it has chosen, and no password that it was given.
+//
+// Everything else is JSON, as in the control API: a password with a colon, a TOTP
+// secret, several methods, fields of the session.
+//
+//	-user '{"username":"carol","password":"a:b","totp":"jbsw y3dp ehpk 3pxp","methods":["totp","sms"]}'
+//
+// # TLS
+//
+// With -tls ca.pem it serves https, and writes the certificate of an authority
+// that it has made for this run to ca.pem. Clients trust it by SSL_CERT_FILE,
+// NODE_EXTRA_CA_CERTS, curl --cacert or their trust store. The server's
+// certificate is for localhost, the name and the addresses of this machine, and
+// each -tls-name, such as the name of a service in a compose file.
+//
+// # Control API
+//
+// A second port lets a test change the server while it runs. It serves plain HTTP
+// on loopback, unless -control names another address. Bodies and answers are JSON.
+//
+//	request        body                                        answer
+//	GET  /counts                                               {"logins":1,"refused":0,"logouts":0,"live":1,"sms":0,"emails":0,"live_by_user":{"alice":1}}
+//	GET  /requests                                             [{"method":"POST","path":"/api/rest/v1/sessions","status":201,"user":"alice","reason":"","fault":false}]
+//	POST /users    {"username":"dave","password":"secret"}     {}
+//	POST /expire   {"user":"alice"}, {"id":"…"}, {"all":true}  {"ended":1}
+//	POST /faults   {"method":"POST","status":503,"times":2}    {}
+//	POST /advance  {"by":"6h"}                                 {"now":"2026-01-02T15:04:05Z"}
+//	POST /reset                                                {}
+//
+// POST /users adds a user, or replaces the one of that name. Its members are those
+// of [sessiontest.User]: username, password, otp, totp, methods, single_use,
+// change_password and session.
+//
+// POST /expire ends sessions, as their timeout would.
+//
+// POST /faults makes requests fail. Its members are those of [sessiontest.Fault]:
+// method, path, times and chance tell which requests; after and delay tell when;
+// status, body, reset, header, http_code, drip, truncate, surplus, gzip and bomb
+// tell how. A delay and a drip are texts such as "250ms".
+//
+// POST /advance moves the clock of the server.
+//
+// POST /reset forgets sessions, requests, counts, faults and moves of the clock.
+// The users are those of the flags again.
+//
+// An error is {"error":"…"} with the status 400, 404 or 405. No answer holds a
+// password, a code or a session ID.
+//
+// A session of curl, with what it prints:
+//
+//	url=http://127.0.0.1:4041/api/rest/v1
+//	control=http://127.0.0.1:4042
+//	id=$(curl -s -d 'username=alice&password=secret' $url/sessions | sed 's/.*"id":"\([^"]*\)".*/\1/')
+//	curl -s -H "X-FilesAPI-Auth: $id" -w '\n' $url/folders/
+//	# []
+//	curl -s -d '{"user":"alice"}' $control/expire
+//	# {"ended":1}
+//	curl -s -H "X-FilesAPI-Auth: $id" -o /dev/null -w '%{http_code}\n' $url/folders/
+//	# 401
+//	curl -s -d '{"method":"POST","status":503}' $control/faults
+//	# {}
+//	curl -s -d 'username=alice&password=secret' -o /dev/null -w '%{http_code}\n' $url/sessions
+//	# 503
+//	curl -s $control/counts
+//	# {"logins":1,"refused":0,"logouts":0,"live":0,"sms":0,"emails":0,"live_by_user":{}}
 package main
 
 import (
-	"crypto/rand"
-	"encoding/base32"
+	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log"
+	"net"
+	"net/http"
 	"os"
 	"os/signal"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -24,84 +97,69 @@ import (
 )
 
 func main() {
-	log.SetFlags(log.Ltime)
-	log.SetOutput(os.Stdout)
-	addr := flag.String("addr", "127.0.0.1:4041", "address to serve on")
-	lifetime := flag.Duration("lifetime", 6*time.Hour, "of sessions")
-	tries := flag.Int("tries", 0, "wrong tries that lock a user out for 10 minutes; 0: any number")
-	year := flag.Int("recorded", 2025, "year whose shapes are answered: 2021 or 2025")
-	var users []sessiontest.User
-	flag.Func("user", "name:password, or name:password:method for a second factor (totp, sms, yubi, …), or name:password:method:code", func(s string) error {
-		u, err := parseUser(s)
-		users = append(users, u)
-		return err
-	})
-	flag.Parse()
-	if flag.NArg() > 0 {
-		log.Fatalf("what is %q? Only flags are known, see -help", flag.Arg(0))
-	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	c, err := parseFlags(os.Args[1:], os.Stderr)
 	switch {
-	case *lifetime <= 0:
-		log.Fatal("-lifetime must be above 0")
-	case *tries < 0:
-		log.Fatal("-tries must not be negative")
-	case *year != 2021 && *year != 2025:
-		log.Fatal("-recorded is 2021 or 2025")
+	case errors.Is(err, flag.ErrHelp):
+		return
+	case err != nil:
+		os.Exit(2) // parseFlags has said why
 	}
-	if len(users) == 0 {
-		users = []sessiontest.User{{Username: "alice", Password: "secret"}}
+	if err := run(ctx, c, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "filessession-fake:", err)
+		os.Exit(1)
 	}
-	srv, err := sessiontest.Listen(*addr, users...)
+}
+
+// run serves until ctx ends.
+func run(ctx context.Context, c config, out io.Writer) error {
+	logger := log.New(out, "", log.Ltime)
+	srv, authority, err := start(c)
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	defer srv.Close()
-	srv.Watch(func(r sessiontest.Request) { log.Print(r) })
-	srv.SetLifetime(*lifetime)
-	srv.SetLockOut(*tries, 10*time.Minute)
-	srv.SetRecording(sessiontest.Recording(fmt.Sprint(*year)))
-	log.Print("serving ", srv.URL+"/api/rest/v1/sessions, and any other path under /api/rest/v1/")
-	for _, u := range users {
-		log.Print(describe(u))
+	c.apply(srv)
+	srv.Watch(func(r sessiontest.Request) { logger.Print(r) })
+	if c.control != "off" {
+		l, err := net.Listen("tcp", c.control)
+		if err != nil {
+			return fmt.Errorf("%w; name another address with -control, or turn the control API off with -control off", err)
+		}
+		api := &http.Server{Handler: &control{srv: srv, log: logger}, ReadHeaderTimeout: 10 * time.Second}
+		defer api.Close()
+		go api.Serve(l)
+		logger.Print("control API on http://", reachable(l.Addr()))
 	}
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
-	<-stop
-	log.Printf("%+v", srv.Counts())
+	if c.certFile != "" {
+		if err := writeFile(c.certFile, authority); err != nil {
+			return err
+		}
+		logger.Print("clients must trust the certificate in ", c.certFile)
+	}
+	for _, note := range c.notes {
+		logger.Print(note)
+	}
+	for _, origin := range origins(srv, c.addr) {
+		logger.Print("serving ", origin, "/api/rest/v1/")
+	}
+	<-ctx.Done()
+	logger.Printf("%+v", srv.Counts())
+	return nil
 }
 
-// parseUser reads name:password:method:code; only the code may hold a colon. A
-// totp without a code gets a secret.
-func parseUser(s string) (sessiontest.User, error) {
-	part := strings.SplitN(s, ":", 4)
-	if len(part) < 2 || slices.Contains(part, "") {
-		return sessiontest.User{}, errors.New("wants name:password, name:password:method or name:password:method:code")
+// start listens. With TLS it returns the certificate of the authority as well.
+func start(c config) (srv *sessiontest.Server, authority []byte, err error) {
+	if c.certFile == "" {
+		srv, err = sessiontest.Listen(c.addr, c.users...)
+		return srv, nil, err
 	}
-	u := sessiontest.User{Username: part[0], Password: part[1]}
-	if len(part) == 2 {
-		return u, nil
+	var cert tls.Certificate
+	cert, authority, err = newCertificate(certificateNames(c))
+	if err != nil {
+		return nil, nil, err
 	}
-	u.Methods = []string{part[2]}
-	switch {
-	case len(part) == 4:
-		u.OTP = part[3]
-	case part[2] == "totp":
-		seed := make([]byte, 10)
-		rand.Read(seed)
-		u.TOTP = base32.StdEncoding.EncodeToString(seed)
-	default:
-		u.OTP = "123456"
-	}
-	return u, nil
-}
-
-func describe(u sessiontest.User) string {
-	text := fmt.Sprintf("user %s, password %s", u.Username, u.Password)
-	switch {
-	case u.TOTP != "":
-		text += fmt.Sprintf(", codes of the TOTP secret %s", u.TOTP)
-	case u.OTP != "":
-		text += fmt.Sprintf(", second factor %s: %s", u.Methods[0], u.OTP)
-	}
-	return text
+	srv, err = sessiontest.ListenTLS(c.addr, cert, c.users...)
+	return srv, authority, err
 }
