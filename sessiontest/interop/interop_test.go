@@ -1,6 +1,7 @@
-// Package interop has the official SDK of Files.com and this project's client
-// and fake server work together. It is a module of its own, so that the SDK is
-// in no user's go.sum.
+// Package interop tests that the fake server works with the official SDK of
+// Files.com, with this project's client, with curl, and with the standard
+// libraries of Python and Node. It is a module of its own, so that the SDK is in
+// no user's go.sum.
 package interop
 
 import (
@@ -183,13 +184,11 @@ func TestTheOfficialSDKFailsAsTheContractSays(t *testing.T) {
 }
 
 func TestCurlBehavesAsTheContractSays(t *testing.T) {
-	if _, err := exec.LookPath("curl"); err != nil {
-		t.Skip("no curl here")
-	}
+	path := program(t, "curl")
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
 	defer srv.Close()
 	curl := func(args ...string) string {
-		out, err := exec.CommandContext(t.Context(), "curl", append([]string{"-s", "-w", "\n%{http_code} %{content_type}"}, args...)...).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), path, append([]string{"-s", "-w", "\n%{http_code} %{content_type}"}, args...)...).CombinedOutput()
 		require.NoError(t, err, "%s", out)
 		return string(out)
 	}
