@@ -18,23 +18,23 @@ const EdgeHTML = "<html><head><title>502 Bad Gateway</title></head><body><center
 // the request takes no effect, unless After is set. The other fields spoil the
 // answer that there is.
 type Fault struct {
-	// Which requests the Fault strikes. If several faults match a request, the one
-	// that was injected first strikes.
+	// These fields tell which requests the Fault strikes. If several faults match a
+	// request, the one that was injected first strikes.
 	Method string  `json:"method"` // empty: any
 	Path   string  `json:"path"`   // the whole path; empty: any
 	Times  int     `json:"times"`  // how many requests; 0: one, or with Chance any number; below 0: any number
 	Chance float64 `json:"chance"` // of each request, from 0 to 1, drawn by the seed of the server; 0: certain
 
-	// When the request takes effect.
+	// These fields tell when the request takes effect.
 	After bool          `json:"after"` // before the Fault strikes
 	Delay time.Duration `json:"delay"` // before the effect, of which there is none if the client leaves; with After behind it
 
-	// What replaces the answer.
+	// These fields replace the answer.
 	Status int    `json:"status"` // 0 with a Body: 200
 	Body   string `json:"body"`   // empty with a Status: none
 	Reset  bool   `json:"reset"`  // resets the connection instead; net/http repeats a GET that met this on a kept one
 
-	// What spoils the answer.
+	// These fields spoil the answer that there is.
 	Header   http.Header   `json:"header"`    // replaces these fields of the header
 	HTTPCode any           `json:"http_code"` // the value of http-code in an error
 	Drip     time.Duration `json:"drip"`      // pause before each byte of the body

@@ -10,12 +10,12 @@ import (
 )
 
 // Request is an entry of the journal. It holds no secret, unless the client put
-// one into the path.
+// one into the path, the method or the Content-Type.
 type Request struct {
 	Method string `json:"method"`
 	Path   string `json:"path"`
 	Status int    `json:"status"` // 0: no answer
-	User   string `json:"user"`   // who logged in, or whose session it was; empty if refused
+	User   string `json:"user"`   // who logged in or owns the session; empty if there is no such user or session
 	Reason string `json:"reason"` // why the server refused; empty if it did not, or if a Fault replaced the answer
 	Fault  bool   `json:"fault"`  // whether a Fault struck
 }
@@ -95,7 +95,7 @@ func (s *Server) String() string {
 	return trailingSpace.ReplaceAllString(b.String(), "")
 }
 
-// trailingSpace is what the table has where a last cell is empty.
+// trailingSpace matches the spaces that the table has for an empty last cell.
 var trailingSpace = regexp.MustCompile(`(?m) +$`)
 
 // String returns the entry as a line.

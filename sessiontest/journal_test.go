@@ -9,19 +9,20 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-func TestTheJournalTellsTheReasonOfARefusal(t *testing.T) {
+// assertReason checks the reason of the last request.
+func assertReason(t *testing.T, srv *sessiontest.Server, want string) {
+	t.Helper()
+	all := srv.Requests()
+	assert.Equal(t, want, all[len(all)-1].Reason)
+}
+
+func TestTheJournalTellsTheReasonOfARefusedLogin(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t, alice,
 		sessiontest.User{Username: "code", Password: "secret", OTP: "123456", SingleUse: true},
 		sessiontest.User{Username: "key", Password: "secret", OTP: "cccc", Methods: []string{"yubi"}},
-		sessiontest.User{Username: "totp", Password: "secret", TOTP: "JBSWY3DPEHPK3PXP"},
-		sessiontest.User{Username: "setup", Password: "secret", Session: map[string]any{"two_factor_setup_needed": true}})
-	reason := func(want string) {
-		t.Helper()
-		all := srv.Requests()
-		assert.Equal(t, want, all[len(all)-1].Reason)
-	}
-	call := func(id string) { send(t, srv, "GET", "/api/rest/v1/x", "", "", id) }
+		sessiontest.User{Username: "totp", Password: "secret", TOTP: "JBSWY3DPEHPK3PXP"})
+	reason := func(want string) { t.Helper(); assertReason(t, srv, want) }
 
 	logIn(t, srv, good)
 	reason("")
@@ -47,6 +48,14 @@ func TestTheJournalTellsTheReasonOfARefusal(t *testing.T) {
 	srv.Advance(5 * time.Minute)
 	logIn(t, srv, "username=totp&password=secret&otp="+old)
 	reason("wrong code, or one of another time")
+}
+
+func TestTheJournalTellsTheReasonOfARefusedSession(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t, alice,
+		sessiontest.User{Username: "setup", Password: "secret", Session: map[string]any{"two_factor_setup_needed": true}})
+	reason := func(want string) { t.Helper(); assertReason(t, srv, want) }
+	call := func(id string) { send(t, srv, "GET", "/api/rest/v1/x", "", "", id) }
 
 	call("")
 	reason("no X-FilesAPI-Auth header")
@@ -60,7 +69,7 @@ func TestTheJournalTellsTheReasonOfARefusal(t *testing.T) {
 	id = logIn(t, srv, good).body["id"].(string)
 	srv.Expire(id)
 	call(id)
-	reason("Expire has ended the session")
+	reason("the test has ended the session")
 	id = logIn(t, srv, good).body["id"].(string)
 	srv.Advance(6 * time.Hour)
 	call(id)

@@ -17,7 +17,7 @@ func isLogin(r *http.Request) bool {
 	return r.URL.Path == sessionsPath && r.Method == http.MethodPost
 }
 
-// answer is what the API answers: a failure if kind is set, else body, if any.
+// answer is an answer of the API: a failure if kind is set, else body, if any.
 type answer struct {
 	status        int
 	user          string
@@ -118,8 +118,8 @@ func (s *Server) answer(r *http.Request, form loginForm) answer {
 // reading are the methods that a read-only session may use.
 var reading = []string{http.MethodGet, http.MethodHead, http.MethodOptions}
 
-// access returns the session of a request, or the answer to a request that has
-// none, or that its session does not allow. s.mu is held.
+// access returns the session of a request. If there is none, or if it may not make
+// this request, access returns the answer instead. s.mu is held.
 func (s *Server) access(r *http.Request) (*login, *answer) {
 	id := r.Header.Get("X-FilesAPI-Auth")
 	l := s.sessions[id]

@@ -43,7 +43,7 @@ type Server struct {
 	Handler http.Handler
 
 	http     *httptest.Server
-	initial  []User
+	initial  []User // for Reset
 	closing  chan struct{}
 	close    sync.Once
 	hijacked sync.WaitGroup // connections
@@ -131,9 +131,11 @@ func loopback(addr net.Addr) string {
 
 func newServer(users []User) *Server {
 	s := &Server{
-		initial:  slices.Clone(users),
 		closing:  make(chan struct{}),
 		settings: settings{lifetime: 6 * time.Hour, lockWithin: 6 * time.Hour, recording: Recording2025, seed: 1},
+	}
+	for _, u := range users {
+		s.initial = append(s.initial, newAccount(u).User) // a copy
 	}
 	s.Reset()
 	return s
@@ -188,7 +190,7 @@ func (s *Server) Expire(id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forget()
-	return s.end(id, "Expire has ended the session")
+	return s.end(id, endedByTest)
 }
 
 // ExpireUser ends the sessions of a user, as their timeout would. It returns how
@@ -198,7 +200,7 @@ func (s *Server) ExpireUser(username string) int {
 	defer s.mu.Unlock()
 	n := 0
 	for _, l := range s.live() {
-		if l.username == username && s.end(l.id, "ExpireUser has ended the session") {
+		if l.username == username && s.end(l.id, endedByTest) {
 			n++
 		}
 	}
@@ -242,6 +244,9 @@ func (s *Server) forget() {
 		}
 	}
 }
+
+// endedByTest is the reason why a session is no more that Expire has ended.
+const endedByTest = "the test has ended the session"
 
 // maxEnded limits the memory that ended sessions take.
 const maxEnded = 100_000

@@ -116,7 +116,7 @@ func TestExpireUserEndsTheSessionsOfAUser(t *testing.T) {
 	assert.Equal(t, map[string]int{"bob": 1}, srv.LiveByUser())
 }
 
-func TestResetForgetsWhatHasHappenedAndKeepsTheSettings(t *testing.T) {
+func TestResetForgetsThePastAndKeepsTheSettings(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t, alice)
 	srv.SetLockOut(2, time.Hour)
@@ -153,8 +153,8 @@ func TestALoginThatIsLoggedOutMayHaveItsIDAgain(t *testing.T) {
 func TestConstantsThatDoNotExistAreRefused(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t)
-	assert.PanicsWithValue(t, `sessiontest: "d" is no RegionForm; use Region403JSON, Region401JSON or Region403Text`,
+	assert.PanicsWithValue(t, `sessiontest: "d" is not a RegionForm; use Region403JSON, Region401JSON or Region403Text`,
 		func() { srv.MoveTo("mysite.files.com", "d") })
-	assert.PanicsWithValue(t, `sessiontest: "2022" is no Recording; use Recording2025 or Recording2021`,
+	assert.PanicsWithValue(t, `sessiontest: "2022" is not a Recording; use Recording2025 or Recording2021`,
 		func() { srv.SetRecording("2022") })
 }

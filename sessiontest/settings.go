@@ -106,7 +106,7 @@ func (s *Server) MoveTo(host string, form RegionForm) {
 	case Region403JSON, Region401JSON, Region403Text:
 	default:
 		if host != "" {
-			panic(fmt.Sprintf("sessiontest: %q is no RegionForm; use Region403JSON, Region401JSON or Region403Text", form))
+			panic(fmt.Sprintf("sessiontest: %q is not a RegionForm; use Region403JSON, Region401JSON or Region403Text", form))
 		}
 	}
 	s.set(func(c *settings) { c.moved, c.form = host, form })
@@ -124,7 +124,7 @@ const (
 // panics if r is none of the constants.
 func (s *Server) SetRecording(r Recording) {
 	if r != Recording2025 && r != Recording2021 {
-		panic(fmt.Sprintf("sessiontest: %q is no Recording; use Recording2025 or Recording2021", r))
+		panic(fmt.Sprintf("sessiontest: %q is not a Recording; use Recording2025 or Recording2021", r))
 	}
 	s.set(func(c *settings) { c.recording = r })
 }

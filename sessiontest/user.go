@@ -40,7 +40,7 @@ func (u User) Validate() error {
 	return nil
 }
 
-// account is a User and what has happened to it.
+// account is a User with its state.
 type account struct {
 	User
 	secret  []byte               // of TOTP

@@ -175,7 +175,7 @@ func (d *duration) UnmarshalJSON(data []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf(`%.40s is no duration; write such as "250ms" or "6h"`, data)
+	return fmt.Errorf(`%.40s is not a duration; write such as "250ms" or "6h"`, data)
 }
 
 // decode reads one JSON object and nothing else. A member that T does not have is

@@ -9,13 +9,13 @@ import (
 	"github.com/filescom/session/sessiontest"
 )
 
-// config is what the flags say.
+// config holds the values of the flags.
 type config struct {
 	addr, control string
 	certFile      string // empty: no TLS
 	names         []string
 	users         []sessiontest.User
-	notes         []string // of what the command has chosen itself
+	notes         []string // lines about the users
 	lifetime      time.Duration
 	tries         int
 	lockedFor     time.Duration
@@ -29,7 +29,7 @@ type config struct {
 	seed          uint64
 }
 
-// parseFlags reads the flags, and prints what is wrong with them.
+// parseFlags reads the flags. It prints an error before it returns it.
 func parseFlags(args []string, stderr io.Writer) (config, error) {
 	var c config
 	var users []string

@@ -11,7 +11,7 @@
 // A user is name:password, name:password:method or name:password:method:code. The
 // methods are totp, sms, email, static, yubi, u2f and webauthn. Without a code, a
 // user with totp gets a secret and other users get the code 123456. The command
-// prints what it has chosen, and no password that it was given.
+// prints the secrets that it chose itself, and none that it was given.
 //
 // Everything else is JSON, as in the control API: a password with a colon, a TOTP
 // secret, several methods, fields of the session.
@@ -59,7 +59,7 @@
 // An error is {"error":"…"} with the status 400, 404 or 405. No answer holds a
 // password, a code or a session ID.
 //
-// A session of curl, with what it prints:
+// A session of curl, with its output as comments:
 //
 //	url=http://127.0.0.1:4041/api/rest/v1
 //	control=http://127.0.0.1:4042

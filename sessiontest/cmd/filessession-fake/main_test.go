@@ -140,8 +140,8 @@ func TestItEndsWithAStatusThatTellsAWrongFlag(t *testing.T) {
 	}
 }
 
-// runSession runs a session of curl against the program, and compares what it
-// prints with the comments in it, if there are any.
+// runSession runs a session of curl against the program, and compares its output
+// with the comments in it, if there are any.
 func runSession(t *testing.T, script string) {
 	t.Helper()
 	if _, err := exec.LookPath("curl"); err != nil {

@@ -17,7 +17,8 @@ var methods = []string{"totp", "sms", "email", "static", "yubi", "u2f", "webauth
 // defaultCode is the second factor of a user for whom none was given.
 const defaultCode = "123456"
 
-// parseUser reads the value of -user. The note tells what it has chosen itself.
+// parseUser reads the value of -user. The note has
+// the secrets that it chose itself, and no other.
 func parseUser(text string) (u sessiontest.User, note string, err error) {
 	if strings.HasPrefix(text, "{") {
 		u, err = decode[sessiontest.User](strings.NewReader(text))

@@ -36,7 +36,7 @@ func TestUsersThatCannotBeReadAreRefused(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatTheCommandHasChosenIsPrinted(t *testing.T) {
+func TestOnlySecretsThatTheCommandChoseArePrinted(t *testing.T) {
 	t.Parallel()
 	for given, want := range map[string]string{
 		"a:canary":                               "user a",

@@ -95,7 +95,7 @@ async function main() {
   const journal = await control('GET', '/requests');
   assert.deepStrictEqual(journal.filter((entry) => entry.fault).map((entry) => entry.status), [0]);
   assert.deepStrictEqual(journal.filter((entry) => entry.status === 401).map((entry) => entry.reason),
-    ['wrong password of user alice', 'a second factor is required', 'ExpireUser has ended the session']);
+    ['wrong password of user alice', 'a second factor is required', 'the test has ended the session']);
   assert.deepStrictEqual(await control('POST', '/reset'), {});
   assert.deepStrictEqual(await control('GET', '/requests'), []);
   console.log('ok');

@@ -105,7 +105,7 @@ equal((counts["logins"], counts["refused"], counts["logouts"]), (6, 2, 1))
 equal(counts["live_by_user"], {"alice": 1, "bob": 1})
 reasons = [entry["reason"] for entry in control("GET", "/requests") if entry["status"] == 401]
 equal(reasons, ["wrong password of user alice", "a second factor is required",
-                "ExpireUser has ended the session", "the session has timed out"])
+                "the test has ended the session", "the session has timed out"])
 equal(control("POST", "/reset"), {})
 equal(control("GET", "/counts")["live"], 0)
 print("ok")
