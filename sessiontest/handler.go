@@ -5,7 +5,7 @@ import (
 	"net/http/httptest"
 )
 
-// handles reports whether a request is one for Handler, and whose it is.
+// handles reports whether Handler answers a request, and returns its user.
 func (s *Server) handles(r *http.Request) (username string, ok bool) {
 	if s.Handler == nil || r.URL.Path == sessionsPath {
 		return "", false

@@ -138,3 +138,22 @@ func TestAHandlerThatPanicsGivesNoAnswer(t *testing.T) {
 	assert.Error(t, err)
 	assert.Equal(t, []int{201, 0}, statuses(srv))
 }
+
+func TestCloseEndsTheContextOfHandler(t *testing.T) {
+	t.Parallel()
+	called, ended := make(chan bool), make(chan bool)
+	srv, id := handled(t, func(w http.ResponseWriter, r *http.Request) {
+		close(called)
+		<-r.Context().Done()
+		close(ended)
+	})
+	req, err := http.NewRequestWithContext(t.Context(), "GET", srv.URL+"/x", nil)
+	require.NoError(t, err)
+	req.Header.Set("X-FilesAPI-Auth", id)
+	done := make(chan error, 1)
+	go func() { _, err := srv.Client().Do(req); done <- err }()
+	<-called
+	srv.Close()
+	<-ended
+	assert.Error(t, <-done)
+}

@@ -2,6 +2,7 @@ package sessiontest_test
 
 import (
 	"net"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync"
@@ -31,6 +32,20 @@ func TestAnyAddressToListenOnHasAURLThatWorksOnLoopback(t *testing.T) {
 			assert.Len(t, srv.Requests(), 1)
 		})
 	}
+}
+
+func TestListenTLSServesTheCertificateOfTheCaller(t *testing.T) {
+	t.Parallel()
+	other := httptest.NewTLSServer(nil)
+	defer other.Close()
+	srv, err := sessiontest.ListenTLS("0.0.0.0:0", other.TLS.Certificates[0], alice)
+	require.NoError(t, err)
+	defer srv.Close()
+	assert.Regexp(t, "^https://127.0.0.1:", srv.URL)
+	assert.Equal(t, 201, logIn(t, srv, good).status, "the server's client trusts it")
+	resp, err := other.Client().Get(srv.URL)
+	require.NoError(t, err, "so does any client that trusts the certificate")
+	resp.Body.Close()
 }
 
 func TestListenRefusesAnAddressThatIsTaken(t *testing.T) {

@@ -50,7 +50,7 @@ func (s *Server) logIn(r *http.Request, form loginForm) answer {
 	return s.begin(r, u, now)
 }
 
-// check tells whether the user may log in, else what the API answers.
+// check reports whether the user may log in. If not, it returns the answer.
 func (s *Server) check(u *account, form loginForm, now time.Time) (refusal answer, ok bool) {
 	byKey, byCode := u.forms()
 	byPartial := now.Before(u.partial[form.partial])
@@ -173,9 +173,9 @@ func (l *login) model() map[string]any {
 	return m
 }
 
-// recordedZone puts a time into the zone of the recorded one, New York's. Where
-// the process lives in that zone too it takes the hour of the other season, so
-// that a client which ignores the offset is always found out.
+// recordedZone puts a time into the zone of the recorded answer, New York's. If the
+// process has the same offset, recordedZone takes that of the other season, since
+// a client that ignores the offset must not pass by chance.
 func recordedZone(t time.Time) time.Time {
 	const hour = 60 * 60
 	offset := -4 * hour

@@ -51,14 +51,14 @@ func (s *Server) Now() time.Time {
 func (s *Server) now() time.Time { return time.Now().Add(s.offset) }
 
 // SetLifetime sets the lifetime of sessions that are made from now on. It is 6
-// hours at first, as that of the recorded one.
+// hours at first, as that of the recorded session was.
 func (s *Server) SetLifetime(d time.Duration) {
 	s.set(func(c *settings) { c.lifetime = d })
 }
 
-// SetLockOut locks a user out for a period after so many failed tries, of which
-// there were no more than 6 hours between the first and the last one. A login
-// starts the count anew. 0 tries, as at first, lock nobody out.
+// SetLockOut locks a user out for a period after so many failed tries within 6
+// hours, or within the window of [Server.SetLockOutWindow]. A login starts the
+// count anew. With 0 tries, as at first, nobody is locked out.
 func (s *Server) SetLockOut(tries int, period time.Duration) {
 	s.set(func(c *settings) { c.tries, c.lockedFor = tries, period })
 }
@@ -112,7 +112,7 @@ func (s *Server) MoveTo(host string, form RegionForm) {
 	s.set(func(c *settings) { c.moved, c.form = host, form })
 }
 
-// Recording is a set of recorded answers, whose shapes the server's answers have.
+// Recording is a set of recorded answers. The server's answers have their shapes.
 type Recording string
 
 const (

@@ -91,7 +91,7 @@ func TestTheOfficialSDKStaysLoggedInThroughOurTransport(t *testing.T) {
 	assert.Empty(t, srv.Sessions())
 }
 
-// What the contract says of the SDK holds against the fake server too.
+// The SDK behaves against the fake server as the contract says of the real one.
 func TestTheOfficialSDKBehavesAsTheContractSays(t *testing.T) {
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
 	defer srv.Close()

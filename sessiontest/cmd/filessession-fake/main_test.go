@@ -255,6 +255,40 @@ func TestEverySettingHasAFlag(t *testing.T) {
 	assert.Empty(t, srv.Sessions())
 }
 
+func TestLockOutsAndUserAgentsHaveFlags(t *testing.T) {
+	t.Parallel()
+	var stderr bytes.Buffer
+	c, err := parseFlags([]string{"-lock-out", "2", "-lock-out-period", "2h", "-lock-out-window", "1m", "-bind-user-agent"}, &stderr)
+	require.NoError(t, err)
+	srv := sessiontest.NewServer(c.users...)
+	defer srv.Close()
+	c.apply(srv)
+	try := func(password string) int {
+		resp, err := http.PostForm(srv.URL+"/api/rest/v1/sessions", url.Values{"username": {"alice"}, "password": {password}})
+		require.NoError(t, err)
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	try("guess")
+	srv.Advance(time.Minute)
+	try("guess")
+	assert.Equal(t, 201, try("secret"), "the first try has left the window")
+	req, err := http.NewRequestWithContext(t.Context(), "GET", srv.URL+"/api/rest/v1/site", nil)
+	require.NoError(t, err)
+	req.Header.Set("X-FilesAPI-Auth", srv.Sessions()[0])
+	req.Header.Set("User-Agent", "another")
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	resp.Body.Close()
+	assert.Equal(t, 401, resp.StatusCode)
+	try("guess")
+	try("guess")
+	srv.Advance(2*time.Hour - time.Minute)
+	assert.Equal(t, 401, try("secret"))
+	srv.Advance(time.Minute)
+	assert.Equal(t, 201, try("secret"))
+}
+
 func TestFlagsThatMakeNoSenseAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ flag, value, text string }{
