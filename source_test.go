@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -84,87 +86,6 @@ func TestAHeldSessionCostsNoAllocation(t *testing.T) {
 	assert.Zero(t, testing.AllocsPerRun(100, func() { src.Session(ctx) }))
 }
 
-func TestTheFirstCallerMayLeave(t *testing.T) {
-	t.Parallel()
-	type key struct{}
-	d := newDesk()
-	src := d.source()
-	ctx, cancel := context.WithCancelCause(context.WithValue(t.Context(), key{}, "value"))
-	first := get(ctx, src)
-	own := <-d.begun
-	assert.Equal(t, "value", own.Value(key{}))
-	second := get(t.Context(), src)
-	waitFor(t, func() bool { return waiters(src) == 2 })
-	cancel(errBroken)
-	err := <-first
-	assert.ErrorIs(t, err, context.Canceled)
-	assert.ErrorIs(t, err, errBroken)
-	assert.NoError(t, own.Err())
-	d.let <- nil
-	assert.NoError(t, <-second)
-	assert.EqualValues(t, 1, d.logins.Load())
-}
-
-func TestALoginIsCancelledWhenTheLastCallerLeft(t *testing.T) {
-	t.Parallel()
-	d := newDesk()
-	src := d.source()
-	ctx, cancel := context.WithCancel(t.Context())
-	var out []<-chan error
-	for range 10 {
-		out = append(out, get(ctx, src))
-	}
-	own := <-d.begun
-	waitFor(t, func() bool { return waiters(src) == 10 })
-	cancel()
-	for _, ch := range out {
-		assert.ErrorIs(t, <-ch, context.Canceled)
-	}
-	<-own.Done()
-	d.let <- nil
-	s, err := src.Session(t.Context())
-	require.NoError(t, err, "and is no failure to back off from")
-	assert.Equal(t, "id2", s.ID)
-}
-
-func TestAnAbandonedLoginIsNotJoined(t *testing.T) {
-	t.Parallel()
-	begun, let := make(chan context.Context), make(chan *session.Session)
-	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) { // that ignores its context
-		begun <- ctx
-		if s := <-let; s != nil {
-			return s, nil
-		}
-		return nil, ctx.Err()
-	}}
-	abandon := func() {
-		ctx, cancel := context.WithCancel(t.Context())
-		out := get(ctx, src)
-		own := <-begun
-		cancel()
-		assert.ErrorIs(t, <-out, context.Canceled)
-		<-own.Done()
-	}
-	abandon()
-	ctx, cancel := context.WithCancel(t.Context())
-	impatient, patient := get(ctx, src), get(t.Context(), src)
-	cancel()
-	assert.ErrorIs(t, <-impatient, context.Canceled)
-	let <- nil
-	<-begun // another login, since the first one failed
-	let <- &session.Session{ID: "2"}
-	assert.NoError(t, <-patient)
-
-	src.Reset()
-	abandon()
-	patient = get(t.Context(), src)
-	let <- &session.Session{ID: "3"} // which succeeds nonetheless, and is not lost
-	assert.NoError(t, <-patient)
-	s, err := src.Session(t.Context())
-	require.NoError(t, err)
-	assert.Equal(t, "3", s.ID)
-}
-
 func TestARefusalIsKeptUntilReset(t *testing.T) {
 	t.Parallel()
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary, OTP: "123456"})
@@ -224,7 +145,6 @@ func TestOtherFailuresBackOff(t *testing.T) {
 		assert.ErrorIs(t, err, moved)
 		assert.Greater(t, wait.Wait, time.Duration(0))
 		assert.LessOrEqual(t, wait.Wait, time.Second)
-		assert.Contains(t, err.Error(), "no login for")
 	}
 	assert.EqualValues(t, 1, d.logins.Load())
 	src.Reset()
@@ -269,32 +189,6 @@ func TestAFailureFromBeforeAResetIsNotKept(t *testing.T) {
 	d.let <- nil
 	_, err := src.Session(t.Context())
 	assert.NoError(t, err)
-}
-
-func TestAPanicOfLoginReachesEveryWaiter(t *testing.T) {
-	t.Parallel()
-	let := make(chan bool)
-	src := &session.Source{Login: func(context.Context) (*session.Session, error) {
-		if <-let {
-			panic(errBroken)
-		}
-		return &session.Session{ID: "1"}, nil
-	}}
-	caught := make(chan any, 10)
-	for range 10 {
-		go func() {
-			defer func() { caught <- recover() }()
-			src.Session(t.Context())
-		}()
-	}
-	waitFor(t, func() bool { return waiters(src) == 10 })
-	let <- true
-	for range 10 {
-		assert.Equal(t, errBroken, <-caught)
-	}
-	out := get(t.Context(), src)
-	let <- false
-	assert.NoError(t, <-out)
 }
 
 func TestALoginThatEndsItsGoroutineIsAFailure(t *testing.T) {
@@ -465,30 +359,6 @@ func TestASessionIsNotForgottenBeforeItIsLoggedOut(t *testing.T) {
 	}
 }
 
-func TestCloseTellsAWaiterBehindAnAbandonedLogin(t *testing.T) {
-	t.Parallel()
-	begun, let := make(chan context.Context), make(chan bool)
-	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) { // that ignores its context
-		begun <- ctx
-		<-let
-		return nil, ctx.Err()
-	}}
-	ctx, cancel := context.WithCancel(t.Context())
-	first := get(ctx, src)
-	own := <-begun
-	cancel()
-	assert.ErrorIs(t, <-first, context.Canceled)
-	<-own.Done()
-	second := get(t.Context(), src)
-	dead, kill := context.WithCancel(t.Context())
-	closed := make(chan error)
-	go func() { closed <- src.Close(dead) }()
-	assert.ErrorIs(t, <-second, session.ErrSourceClosed)
-	kill()
-	assert.ErrorIs(t, <-closed, context.Canceled)
-	let <- true
-}
-
 func TestASourcePrintsNoSession(t *testing.T) {
 	t.Parallel()
 	src := &session.Source{
@@ -562,11 +432,285 @@ func waitFor(t *testing.T, cond func() bool) {
 	}
 }
 
-func waiters(src *session.Source) int { return session.Waiters(src) }
-
-func TestBackoffErrorTellsWhy(t *testing.T) {
+func TestBackoffErrorTellsTheWaitAndTheFailure(t *testing.T) {
 	t.Parallel()
 	err := error(&session.BackoffError{Wait: 1500 * time.Millisecond, Err: errBroken})
-	assert.EqualError(t, err, "session: no login for 1.5s after: broken")
-	assert.True(t, errors.Is(err, errBroken))
+	assert.EqualError(t, err, "session: no login for 1.5s after a failure: broken")
+	assert.ErrorIs(t, err, errBroken)
+	assert.EqualError(t, &session.BackoffError{Wait: time.Second, Err: &session.APIError{StatusCode: 503}},
+		"session: no login for 1s after a failure: 503 Service Unavailable")
+	assert.EqualError(t, &session.BackoffError{Wait: time.Second, Err: fmt.Errorf("log in as alice: %w", &session.APIError{StatusCode: 503})},
+		"session: no login for 1s after a failure: log in as alice: 503 Service Unavailable")
+	assert.NotPanics(t, func() { _ = (&session.BackoffError{}).Error() })
+}
+
+func TestAMisuseIsNamedAlone(t *testing.T) {
+	t.Parallel()
+	var none context.Context
+	_, err := new(session.Source).Session(t.Context())
+	assert.EqualError(t, err, "session: Source.Login is nil; set it to a function that logs in")
+	assert.ErrorIs(t, err, session.ErrInvalidParams)
+	held := session.StaticSource(&session.Session{ID: "1"})
+	for _, src := range []*session.Source{newDesk().source(), held} {
+		_, err = src.Session(none)
+		for _, err := range []error{err, src.Close(none), src.Revoke(none)} {
+			assert.EqualError(t, err, "session: context is nil; pass context.Background() if there is no other")
+			assert.ErrorIs(t, err, session.ErrInvalidParams)
+		}
+	}
+}
+
+// Fifteen callers with too little time made fifteen logins and fifteen sessions
+// that nobody held.
+func TestALoginGoesOnWhenItsCallersLeave(t *testing.T) {
+	t.Parallel()
+	type key struct{}
+	d := newDesk()
+	src := d.source()
+	var login context.Context
+	for n := range 15 {
+		ctx, cancel := context.WithCancelCause(context.WithValue(t.Context(), key{}, "value"))
+		out := get(ctx, src)
+		if n == 0 {
+			login = <-d.begun
+		}
+		cancel(errBroken)
+		err := <-out
+		assert.ErrorIs(t, err, context.Canceled)
+		assert.ErrorIs(t, err, errBroken)
+		assertQuiet(t, err)
+	}
+	assert.NoError(t, login.Err())
+	assert.Equal(t, "value", login.Value(key{}), "the login sees the values of the first caller's context")
+	d.let <- nil
+	s, err := src.Session(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, "id1", s.ID)
+	assert.EqualValues(t, 1, d.logins.Load())
+}
+
+func TestWhatCountsAsARefusal(t *testing.T) {
+	t.Parallel()
+	untyped := &session.APIError{StatusCode: 401}
+	typed := &session.APIError{StatusCode: 401, Type: "not-authenticated/locked-out"}
+	for name, tc := range map[string]struct {
+		err     error
+		refusal bool
+	}{
+		"an answer with a type":        {typed, true},
+		"that answer, wrapped":         {fmt.Errorf("log in: %w", typed), true},
+		"a second factor":              {&session.TwoFactorError{}, true},
+		"an error of Login's own":      {fmt.Errorf("vault: %w", session.ErrNotAuthenticated), true},
+		"invalid parameters":           {session.ErrInvalidParams, true},
+		"a 401 without a type":         {untyped, false},
+		"that 401, wrapped":            {fmt.Errorf("log in: %w", untyped), false},
+		"a 403 without a type":         {&session.APIError{StatusCode: 403}, false},
+		"a region mismatch":            {&session.RegionMismatchError{Err: &session.APIError{StatusCode: 401, Type: "not-authenticated/lockout-region-mismatch"}}, false},
+		"a 503":                        {&session.APIError{StatusCode: 503, Type: "processing-failure/x"}, false},
+		"a rate limit":                 {&session.APIError{StatusCode: 429, Type: "rate-limited/too-many-login-attempts"}, false},
+		"a connection that broke":      {errBroken, false},
+		"a context that Login let end": {context.DeadlineExceeded, false},
+	} {
+		logins := 0
+		src := &session.Source{Login: func(context.Context) (*session.Session, error) { logins++; return nil, tc.err }}
+		_, err := src.Session(t.Context())
+		assert.Equal(t, tc.err, err, name)
+		_, err = src.Session(t.Context())
+		var wait *session.BackoffError
+		assert.Equal(t, !tc.refusal, errors.As(err, &wait), name)
+		assert.ErrorIs(t, err, tc.err, name)
+		assert.Equal(t, 1, logins, name)
+	}
+}
+
+// A server that accepts logins and refuses each session made 101 logins of 100
+// requests.
+func TestTheSecondSessionInARowThatNothingAcceptedCountsAsAFailure(t *testing.T) {
+	t.Parallel()
+	logins := 0
+	src := &session.Source{Login: func(context.Context) (*session.Session, error) {
+		logins++
+		return &session.Session{ID: fmt.Sprint(idCanary, logins)}, nil
+	}}
+	for n := range 100 {
+		s, err := src.Session(t.Context())
+		if n < 2 {
+			require.NoError(t, err, "the first one is replaced at once")
+			src.Invalidate(s)
+			continue
+		}
+		var wait *session.BackoffError
+		require.ErrorAs(t, err, &wait)
+		assert.ErrorContains(t, err, "2 sessions in a row ended before an answer accepted them")
+		assert.NotErrorIs(t, err, session.ErrSessionEnded)
+		assertQuiet(t, err)
+	}
+	assert.Equal(t, 2, logins)
+	src.Reset()
+	_, err := src.Session(t.Context())
+	assert.NoError(t, err)
+}
+
+func TestALoginThatUsesItsOwnSourceGetsAnError(t *testing.T) {
+	t.Parallel()
+	other := session.StaticSource(&session.Session{ID: "other"})
+	var src *session.Source
+	src = &session.Source{Login: func(ctx context.Context) (*session.Session, error) {
+		child, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		_, err := src.Session(child)
+		for _, err := range []error{err, src.Close(child), src.Revoke(child)} {
+			assert.EqualError(t, err, "session: Source.Login calls its own Source; log in by Client.Create instead")
+		}
+		_, err2 := other.Session(ctx)
+		assert.NoError(t, err2, "another Source may be used")
+		return nil, fmt.Errorf("nested: %w", err)
+	}}
+	for range 2 {
+		_, err := src.Session(t.Context())
+		assert.EqualError(t, err, "nested: session: Source.Login calls its own Source; log in by Client.Create instead")
+		assert.ErrorIs(t, err, session.ErrInvalidParams)
+	}
+	assert.NoError(t, src.Close(t.Context()), "which Login did not close")
+}
+
+func TestAPanicCountsAsAFailure(t *testing.T) {
+	t.Parallel()
+	logins := 0
+	src := &session.Source{Login: func(context.Context) (*session.Session, error) { logins++; panic(passwordCanary) }}
+	assert.PanicsWithValue(t, passwordCanary, func() { src.Session(t.Context()) })
+	for range 100 {
+		_, err := src.Session(t.Context())
+		var wait *session.BackoffError
+		require.ErrorAs(t, err, &wait)
+		assert.ErrorContains(t, err, "Source.Login panicked with a value of type string")
+		assertQuiet(t, err)
+	}
+	assert.Equal(t, 1, logins)
+}
+
+func TestAStaticSourceNeverLogsIn(t *testing.T) {
+	t.Parallel()
+	s := &session.Session{ID: idCanary}
+	src := session.StaticSource(s)
+	for range 10 {
+		got, err := src.Session(t.Context())
+		require.NoError(t, err)
+		assert.Same(t, s, got)
+		src.Invalidate(&session.Session{ID: "other"})
+	}
+	src.Invalidate(s)
+	for range 10 {
+		_, err := src.Session(t.Context())
+		assert.ErrorIs(t, err, session.ErrSessionEnded)
+		assert.EqualError(t, err, "session: StaticSource cannot log in again: session ended")
+	}
+	for _, bad := range []*session.Session{nil, {}, {ID: idCanary + " "}, {ID: "1", BaseURL: "http://app.files.com"}} {
+		src := session.StaticSource(bad)
+		_, err := src.Session(t.Context())
+		assert.ErrorIs(t, err, session.ErrInvalidParams)
+		assert.ErrorContains(t, err, "session: StaticSource: the session")
+		assertQuiet(t, err)
+		assert.NoError(t, src.Revoke(t.Context()))
+		assert.NoError(t, src.Close(t.Context()))
+	}
+}
+
+func TestAStaticSourceLogsOutInRevokeAlone(t *testing.T) {
+	t.Parallel()
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary})
+	defer srv.Close()
+	s, err := session.Create(t.Context(), alice, session.WithBaseURL(srv.URL), session.WithHTTPClient(srv.Client()))
+	require.NoError(t, err)
+
+	src := session.StaticSource(s)
+	assert.NoError(t, src.Close(t.Context()))
+	assert.Len(t, srv.Sessions(), 1)
+	_, err = src.Session(t.Context())
+	assert.ErrorIs(t, err, session.ErrSourceClosed)
+	assert.ErrorIs(t, src.Revoke(t.Context()), session.ErrSourceClosed)
+	assert.NoError(t, src.Close(t.Context()))
+
+	src = session.StaticSource(s)
+	assert.NoError(t, src.Revoke(t.Context()))
+	assert.Empty(t, srv.Sessions())
+	_, err = src.Session(t.Context())
+	assert.ErrorIs(t, err, session.ErrSessionEnded)
+}
+
+func TestRevokeLogsOutAndTheSourceStaysUsable(t *testing.T) {
+	t.Parallel()
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary})
+	defer srv.Close()
+	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) {
+		return session.Create(ctx, alice, session.WithBaseURL(srv.URL), session.WithHTTPClient(srv.Client()))
+	}}
+	assert.NoError(t, src.Revoke(t.Context()), "there is nothing to log out")
+	dead, cancel := context.WithCancel(t.Context())
+	cancel()
+	for n, ctx := range []context.Context{t.Context(), dead} {
+		_, err := src.Session(t.Context())
+		require.NoError(t, err)
+		assert.Len(t, srv.Sessions(), 1)
+		assert.NoError(t, src.Revoke(ctx))
+		assert.Empty(t, srv.Sessions())
+		assert.Equal(t, n+1, srv.Counts().Logins)
+	}
+	assert.NoError(t, src.Close(t.Context()))
+	assert.ErrorIs(t, src.Revoke(t.Context()), session.ErrSourceClosed)
+}
+
+func TestASessionThatWasNotLoggedOutIsLoggedOutLater(t *testing.T) {
+	t.Parallel()
+	fail, logouts := true, []string{}
+	logins := 0
+	src := &session.Source{
+		Login: func(context.Context) (*session.Session, error) {
+			logins++
+			return &session.Session{ID: fmt.Sprint(logins)}, nil
+		},
+		Logout: func(_ context.Context, s *session.Session) error {
+			if fail {
+				return errBroken
+			}
+			logouts = append(logouts, s.ID)
+			return nil
+		},
+	}
+	_, err := src.Session(t.Context())
+	require.NoError(t, err)
+	assert.ErrorIs(t, src.Revoke(t.Context()), errBroken)
+	s, err := src.Session(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, "2", s.ID, "a session that was revoked is not used again")
+	assert.ErrorIs(t, src.Close(t.Context()), errBroken)
+	fail = false
+	assert.NoError(t, src.Close(t.Context()))
+	assert.Equal(t, []string{"1", "2"}, logouts)
+}
+
+func TestLoginsAreLogged(t *testing.T) {
+	t.Parallel()
+	var out output
+	var fail error
+	src := &session.Source{
+		Logger: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Login: func(context.Context) (*session.Session, error) {
+			return &session.Session{ID: idCanary, LoginToken: tokenCanary, BaseURL: session.DefaultBaseURL}, fail
+		},
+	}
+	for _, tc := range []struct {
+		err  error
+		want string
+	}{
+		{nil, `level=DEBUG msg="Files.com login" session.base_url=https://app.files.com`},
+		{errBroken, `level=WARN msg="Files.com login failed" error=broken`},
+		{&session.APIError{StatusCode: 401, Type: "not-authenticated/x"}, `level=WARN msg="Files.com login refused" error="session: 401 not-authenticated/x"`},
+	} {
+		fail = tc.err
+		src.Session(t.Context())
+		waitFor(t, func() bool { return strings.Contains(out.String(), tc.want) })
+		src.Reset()
+	}
+	assertNoSecret(t, out.String())
 }
