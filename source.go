@@ -33,21 +33,23 @@ import (
 //     login waits 1 second, doubled up to 1 minute with up to 50% jitter, and at
 //     least APIError.RetryAfter.
 //   - If two sessions in a row end before an answer accepts them, that counts as
-//     a failure too. A session is accepted by the first answer through a
-//     [Transport] that does not say that it has ended, or after 1 minute. The
-//     server may bind sessions to an address or a User-Agent, for example. A
-//     server that accepts some requests with a session and refuses others, say by
-//     the User-Agent of each, is not noticed.
+//     a failure too: the site may bind sessions to an address or a User-Agent. A
+//     session is accepted by the first answer through a [Transport] that does not
+//     say that it has ended, and after 1 minute. A server that accepts some
+//     requests with a session and refuses others, say by the User-Agent of each,
+//     is not noticed.
 type Source struct {
-	// Login logs in, usually by Client.Create. Required, except in a
-	// StaticSource. Its context has the values of a caller's context and is
-	// cancelled only when the context of Close ends. So Login must end by its own
-	// timeouts, as Client.Create does, whether or not a caller still waits. A
-	// panic of Login is raised again in every caller that waits. Login must not
-	// call Session, Close or Revoke of its own Source: they return an error.
+	// Login logs in, usually by Client.Create. It is required. Its context has the
+	// values of a caller's context, but is not cancelled when that caller leaves:
+	// the session is there for the next one. It is cancelled when the context of
+	// Close ends. So Login must end by its own timeouts, as Client.Create does. A
+	// panic of Login is raised again in every caller that waits. Under the context
+	// of Login, the methods Session, Close and Revoke of its own Source return an
+	// error.
 	Login func(ctx context.Context) (*Session, error)
 
-	// Logout logs out. If nil, the client that created s does, as by Delete.
+	// Logout logs out. Nil means Delete, by the client that created s. If Close
+	// and Revoke are called at the same time, they may log a session out twice.
 	Logout func(ctx context.Context, s *Session) error
 
 	// Early is how long before Session.TimeoutAt the session is renewed. 0 means
@@ -58,12 +60,12 @@ type Source struct {
 	// TimeoutAt less than 1 second or more than 1 year ahead is ignored.
 	Early time.Duration
 
-	// Logger logs every login: at Debug when it succeeds, at Warn when it fails.
-	// Nil means no log. Nothing else reports that a renewal in the background
-	// failed.
+	// Logger gets a record of every login: at Debug when it succeeded, at Warn
+	// when it failed. Nothing else reports that a renewal in the background failed.
+	// Nil means no records.
 	Logger *slog.Logger
 
-	kept   atomic.Pointer[keptSession] // nil when a login is needed
+	kept   atomic.Pointer[keptSession] // the session; nil when there is none
 	origin atomic.Pointer[string]      // of the last session kept; nil before the first
 
 	mu         sync.Mutex // guards the fields below
@@ -79,8 +81,8 @@ type Source struct {
 type loginCall struct {
 	cancel  context.CancelFunc
 	renewal bool // the old session was still good at the start
-	reset   bool // Reset was called since: a failure is not kept
-	revoked bool // Revoke was called since: the session is not kept
+	reset   bool // Reset was called since; a failure is not kept
+	revoked bool // Revoke was called since; the session is not kept
 
 	done       chan struct{} // closed when the fields below are set, for the callers that wait
 	kept       *keptSession
@@ -100,8 +102,8 @@ type loginFailure struct {
 	until   time.Time // when the next login may start; zero means after Reset
 }
 
-// keptSession is a session in use. It is not modified after it is kept, except
-// for accepted.
+// keptSession is a session in use, with all that a Transport needs to send it.
+// Only accepted is modified after the session is kept.
 type keptSession struct {
 	session   *Session
 	origin    string
@@ -162,6 +164,7 @@ func (src *Source) Session(ctx context.Context) (*Session, error) {
 	return k.session, nil
 }
 
+// get is Session for a Transport.
 func (src *Source) get(ctx context.Context) (*keptSession, error) {
 	if k := src.kept.Load(); k.fresh() && ctx != nil {
 		return k, nil
@@ -175,7 +178,7 @@ func (src *Source) get(ctx context.Context) (*keptSession, error) {
 // loginKey is the key of a value in the context of Login.
 type loginKey struct{ src *Source }
 
-// checkContext refuses the context of Login, which would wait for itself.
+// checkContext refuses a context of Login, since Login would wait for itself.
 func (src *Source) checkContext(ctx context.Context) error {
 	switch {
 	case ctx == nil:
@@ -277,7 +280,7 @@ func (src *Source) runLogin(ctx context.Context, call *loginCall) {
 	k, err = src.logIn(ctx)
 }
 
-// logIn alone calls Login.
+// logIn calls Login. Nothing else does.
 func (src *Source) logIn(ctx context.Context) (*keptSession, error) {
 	s, err := src.Login(ctx)
 	if err != nil {
@@ -328,7 +331,8 @@ func (src *Source) finish(call *loginCall, k *keptSession, err error, loginPanic
 	return unwanted
 }
 
-// logOutLate logs out a session for which Close or Revoke may not wait any more.
+// logOutLate logs out a session that came after Close or Revoke was called. Their
+// contexts may have ended.
 func (src *Source) logOutLate(ctx context.Context, call *loginCall, s *Session) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -359,9 +363,9 @@ func (src *Source) logLogin(ctx context.Context, call *loginCall, k *keptSession
 	}
 }
 
-// Invalidate takes the session with the ID of s out of use, if it is the one in
-// use: for a caller that the API told that s has ended. It does not log out. A
-// login that is running goes on, and its session is used.
+// Invalidate takes the session out of use if it has the ID of s. Call it when the
+// API says that s has ended; a [Transport] does. It does not log out. A login that
+// is running goes on, and its session is used.
 func (src *Source) Invalidate(s *Session) {
 	src.mu.Lock()
 	defer src.mu.Unlock()
@@ -381,9 +385,9 @@ func (src *Source) Invalidate(s *Session) {
 	}
 }
 
-// Reset forgets the session, a refusal and a back-off: for when there is a new
-// password. It does not log out. A login that is running goes on, and its
-// session is used, but its failure is not kept.
+// Reset forgets the session, a refusal and a back-off. Call it when there is a new
+// password. It does not log out. A login that is running goes on, and its session
+// is used, but its failure is forgotten.
 func (src *Source) Reset() {
 	src.mu.Lock()
 	defer src.mu.Unlock()
@@ -531,20 +535,17 @@ func isRefusal(err error) bool {
 
 // current returns the error to answer now, or nil if a login may be tried.
 func (f *loginFailure) current() error {
-	switch {
-	case f == nil:
+	if f == nil {
 		return nil
-	case f.until.IsZero():
-		return f.err
 	}
 	wait := time.Until(f.until)
 	switch {
-	case wait <= 0:
-		return nil
-	case f.refused:
+	case f.refused && (wait > 0 || f.until.IsZero()):
 		return f.err
+	case wait > 0:
+		return &BackoffError{Wait: wait, Err: f.err}
 	}
-	return &BackoffError{Wait: wait, Err: f.err}
+	return nil
 }
 
 // newKeptSession returns an error if s cannot be sent.
@@ -588,7 +589,7 @@ func (k *keptSession) left() time.Duration {
 		return math.MaxInt64
 	}
 	now := time.Now()
-	return min(k.session.TimeoutAt.Round(0).Sub(now), k.lifetime-now.Sub(k.keptAt))
+	return min(time.Duration(k.session.TimeoutAt.UnixNano()-now.UnixNano()), k.lifetime-now.Sub(k.keptAt))
 }
 
 // wasAccepted reports whether the server accepted a request with k, as far as is

@@ -19,26 +19,26 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// desk makes sessions and waits for the test to let it.
-type desk struct {
+// manualLogin is a Login and a Logout. Each login waits until the test ends it.
+type manualLogin struct {
 	logins, running, logouts atomic.Int32
-	begun                    chan context.Context // a login has begun, under this context
-	let                      chan error           // ends a login
+	started                  chan context.Context // a login has started, under this context
+	result                   chan error           // ends a login
 }
 
-func newDesk() *desk {
-	return &desk{begun: make(chan context.Context, 100), let: make(chan error, 100)}
+func newManualLogin() *manualLogin {
+	return &manualLogin{started: make(chan context.Context, 100), result: make(chan error, 100)}
 }
 
-func (d *desk) login(ctx context.Context) (*session.Session, error) {
+func (d *manualLogin) login(ctx context.Context) (*session.Session, error) {
 	if d.running.Add(1) > 1 {
 		panic("two logins at a time")
 	}
 	defer d.running.Add(-1)
 	n := d.logins.Add(1)
-	d.begun <- ctx
+	d.started <- ctx
 	select {
-	case err := <-d.let:
+	case err := <-d.result:
 		if err != nil {
 			return nil, err
 		}
@@ -48,9 +48,11 @@ func (d *desk) login(ctx context.Context) (*session.Session, error) {
 	}
 }
 
-func (d *desk) logout(context.Context, *session.Session) error { d.logouts.Add(1); return nil }
+func (d *manualLogin) logout(context.Context, *session.Session) error { d.logouts.Add(1); return nil }
 
-func (d *desk) source() *session.Source { return &session.Source{Login: d.login, Logout: d.logout} }
+func (d *manualLogin) source() *session.Source {
+	return &session.Source{Login: d.login, Logout: d.logout}
+}
 
 // get calls Session in a goroutine and sends its outcome.
 func get(ctx context.Context, src *session.Source) <-chan error {
@@ -64,14 +66,14 @@ func get(ctx context.Context, src *session.Source) <-chan error {
 
 func TestASourceLogsInOnce(t *testing.T) {
 	t.Parallel()
-	d := newDesk()
+	d := newManualLogin()
 	src := d.source()
 	var out []<-chan error
 	for range 1000 {
 		out = append(out, get(t.Context(), src))
 	}
-	<-d.begun
-	d.let <- nil
+	<-d.started
+	d.result <- nil
 	for _, ch := range out {
 		assert.NoError(t, <-ch)
 	}
@@ -79,9 +81,9 @@ func TestASourceLogsInOnce(t *testing.T) {
 }
 
 func TestAHeldSessionCostsNoAllocation(t *testing.T) {
-	d := newDesk()
+	d := newManualLogin()
 	src := d.source()
-	d.let <- nil
+	d.result <- nil
 	ctx := t.Context()
 	assert.Zero(t, testing.AllocsPerRun(100, func() { src.Session(ctx) }))
 }
@@ -130,34 +132,11 @@ func TestARefusalIsKeptUntilReset(t *testing.T) {
 	assert.Empty(t, srv.Sessions())
 }
 
-func TestOtherFailuresBackOff(t *testing.T) {
-	t.Parallel()
-	d := newDesk()
-	src := d.source()
-	moved := &session.RegionMismatchError{Host: "h", Err: &session.APIError{StatusCode: 401, Type: "not-authenticated/lockout-region-mismatch"}}
-	d.let <- moved
-	_, err := src.Session(t.Context())
-	assert.ErrorIs(t, err, moved, "the caller that waited gets the failure itself")
-	for range 100 {
-		_, err = src.Session(t.Context())
-		var wait *session.BackoffError
-		require.ErrorAs(t, err, &wait)
-		assert.ErrorIs(t, err, moved)
-		assert.Greater(t, wait.Wait, time.Duration(0))
-		assert.LessOrEqual(t, wait.Wait, time.Second)
-	}
-	assert.EqualValues(t, 1, d.logins.Load())
-	src.Reset()
-	d.let <- nil
-	_, err = src.Session(t.Context())
-	assert.NoError(t, err)
-}
-
 func TestInvalidateForgetsThatSessionAlone(t *testing.T) {
 	t.Parallel()
-	d := newDesk()
+	d := newManualLogin()
 	src := d.source()
-	d.let <- nil
+	d.result <- nil
 	first, err := src.Session(t.Context())
 	require.NoError(t, err)
 	src.Invalidate(nil)
@@ -165,7 +144,7 @@ func TestInvalidateForgetsThatSessionAlone(t *testing.T) {
 	same, err := src.Session(t.Context())
 	require.NoError(t, err)
 	assert.Same(t, first, same)
-	d.let <- nil
+	d.result <- nil
 	copied := *first
 	src.Invalidate(&copied)
 	second, err := src.Session(t.Context())
@@ -179,14 +158,14 @@ func TestInvalidateForgetsThatSessionAlone(t *testing.T) {
 
 func TestAFailureFromBeforeAResetIsNotKept(t *testing.T) {
 	t.Parallel()
-	d := newDesk()
+	d := newManualLogin()
 	src := d.source()
 	out := get(t.Context(), src)
-	<-d.begun
+	<-d.started
 	src.Reset()
-	d.let <- session.ErrNotAuthenticated
+	d.result <- session.ErrNotAuthenticated
 	assert.ErrorIs(t, <-out, session.ErrNotAuthenticated)
-	d.let <- nil
+	d.result <- nil
 	_, err := src.Session(t.Context())
 	assert.NoError(t, err)
 }
@@ -208,14 +187,14 @@ func TestALoginMustReturnAGoodSession(t *testing.T) {
 	_, err := new(session.Source).Session(t.Context())
 	assert.ErrorIs(t, err, session.ErrInvalidParams)
 	var none context.Context
-	_, err = newDesk().source().Session(none)
+	_, err = newManualLogin().source().Session(none)
 	assert.ErrorIs(t, err, session.ErrInvalidParams)
 	assert.ErrorIs(t, new(session.Source).Close(none), session.ErrInvalidParams)
 }
 
 func TestADeadContextStartsNoLogin(t *testing.T) {
 	t.Parallel()
-	d := newDesk()
+	d := newManualLogin()
 	src := d.source()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -249,17 +228,17 @@ func TestCloseLogsOut(t *testing.T) {
 
 func TestCloseWaitsForALoginAndLogsItOut(t *testing.T) {
 	t.Parallel()
-	d := newDesk()
+	d := newManualLogin()
 	src := d.source()
 	waiter := get(t.Context(), src)
-	own := <-d.begun
+	own := <-d.started
 	closed := make(chan error, 2)
 	for range 2 {
 		go func() { closed <- src.Close(t.Context()) }()
 	}
 	assert.ErrorIs(t, <-waiter, session.ErrSourceClosed)
 	assert.NoError(t, own.Err(), "which it does not cut off")
-	d.let <- nil
+	d.result <- nil
 	assert.NoError(t, <-closed)
 	assert.NoError(t, <-closed)
 	assert.EqualValues(t, 1, d.logouts.Load())
@@ -267,12 +246,12 @@ func TestCloseWaitsForALoginAndLogsItOut(t *testing.T) {
 
 func TestCloseEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	begun, let := make(chan bool), make(chan bool)
+	started, proceed := make(chan bool), make(chan bool)
 	logouts := make(chan error, 1)
 	src := &session.Source{
 		Login: func(context.Context) (*session.Session, error) {
-			begun <- true
-			<-let
+			started <- true
+			<-proceed
 			return &session.Session{ID: "1"}, nil
 		},
 		Logout: func(ctx context.Context, _ *session.Session) error {
@@ -281,14 +260,14 @@ func TestCloseEndsWithItsContext(t *testing.T) {
 		},
 	}
 	waiter := get(t.Context(), src)
-	<-begun
+	<-started
 	ctx, cancel := context.WithCancel(t.Context())
 	closed := make(chan error)
 	go func() { closed <- src.Close(ctx) }()
 	assert.ErrorIs(t, <-waiter, session.ErrSourceClosed)
 	cancel()
 	assert.ErrorIs(t, <-closed, context.Canceled)
-	let <- true
+	proceed <- true
 	assert.NoError(t, <-logouts, "a session that comes late is logged out, under a live context")
 }
 
@@ -321,12 +300,12 @@ func TestASessionIsNotForgottenBeforeItIsLoggedOut(t *testing.T) {
 		"ends its goroutine": runtime.Goexit,
 	} {
 		for _, late := range []bool{false, true} { // whether the login lands after Close
-			begun, let := make(chan bool, 1), make(chan bool)
+			started, proceed := make(chan bool, 1), make(chan bool)
 			logouts := 0
 			src := &session.Source{
 				Login: func(context.Context) (*session.Session, error) {
-					begun <- true
-					<-let
+					started <- true
+					<-proceed
 					return &session.Session{ID: "1"}, nil
 				},
 				Logout: func(context.Context, *session.Session) error {
@@ -337,9 +316,9 @@ func TestASessionIsNotForgottenBeforeItIsLoggedOut(t *testing.T) {
 				},
 			}
 			waiter := get(t.Context(), src)
-			<-begun
+			<-started
 			if !late {
-				let <- true
+				proceed <- true
 				require.NoError(t, <-waiter)
 			}
 			closed := make(chan bool)
@@ -350,7 +329,7 @@ func TestASessionIsNotForgottenBeforeItIsLoggedOut(t *testing.T) {
 			}()
 			if late {
 				assert.ErrorIs(t, <-waiter, session.ErrSourceClosed)
-				let <- true
+				proceed <- true
 			}
 			<-closed
 			assert.NoError(t, src.Close(t.Context()), name)
@@ -385,11 +364,11 @@ func TestASourcePrintsNoSession(t *testing.T) {
 func TestAPanicDuringCloseReachesIt(t *testing.T) {
 	t.Parallel()
 	for _, inLogout := range []bool{false, true} {
-		begun, let := make(chan bool), make(chan bool)
+		started, proceed := make(chan bool), make(chan bool)
 		src := &session.Source{
 			Login: func(context.Context) (*session.Session, error) {
-				begun <- true
-				<-let
+				started <- true
+				<-proceed
 				if !inLogout {
 					panic(errBroken)
 				}
@@ -398,14 +377,14 @@ func TestAPanicDuringCloseReachesIt(t *testing.T) {
 			Logout: func(context.Context, *session.Session) error { panic(errBroken) },
 		}
 		waiter := get(t.Context(), src)
-		<-begun
+		<-started
 		caught := make(chan any)
 		go func() {
 			defer func() { caught <- recover() }()
 			src.Close(t.Context())
 		}()
 		assert.ErrorIs(t, <-waiter, session.ErrSourceClosed)
-		let <- true
+		proceed <- true
 		assert.Equal(t, errBroken, <-caught)
 	}
 }
@@ -422,12 +401,12 @@ func TestADroppedSourceIsCollected(t *testing.T) {
 	waitFor(t, func() bool { runtime.GC(); return ref.Value() == nil })
 }
 
-// waitFor polls for what no channel tells.
+// waitFor polls until cond holds, where no channel tells it.
 func waitFor(t *testing.T, cond func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !cond(); runtime.Gosched() {
 		if time.Now().After(deadline) {
-			t.Fatal("it did not come to pass")
+			t.Fatal("the condition did not come to hold")
 		}
 	}
 }
@@ -451,7 +430,7 @@ func TestAMisuseIsNamedAlone(t *testing.T) {
 	assert.EqualError(t, err, "session: Source.Login is nil; set it to a function that logs in")
 	assert.ErrorIs(t, err, session.ErrInvalidParams)
 	held := session.StaticSource(&session.Session{ID: "1"})
-	for _, src := range []*session.Source{newDesk().source(), held} {
+	for _, src := range []*session.Source{newManualLogin().source(), held} {
 		_, err = src.Session(none)
 		for _, err := range []error{err, src.Close(none), src.Revoke(none)} {
 			assert.EqualError(t, err, "session: context is nil; pass context.Background() if there is no other")
@@ -465,14 +444,14 @@ func TestAMisuseIsNamedAlone(t *testing.T) {
 func TestALoginGoesOnWhenItsCallersLeave(t *testing.T) {
 	t.Parallel()
 	type key struct{}
-	d := newDesk()
+	d := newManualLogin()
 	src := d.source()
 	var login context.Context
 	for n := range 15 {
 		ctx, cancel := context.WithCancelCause(context.WithValue(t.Context(), key{}, "value"))
 		out := get(ctx, src)
 		if n == 0 {
-			login = <-d.begun
+			login = <-d.started
 		}
 		cancel(errBroken)
 		err := <-out
@@ -482,7 +461,7 @@ func TestALoginGoesOnWhenItsCallersLeave(t *testing.T) {
 	}
 	assert.NoError(t, login.Err())
 	assert.Equal(t, "value", login.Value(key{}), "the login sees the values of the first caller's context")
-	d.let <- nil
+	d.result <- nil
 	s, err := src.Session(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, "id1", s.ID)
@@ -497,19 +476,19 @@ func TestWhatCountsAsARefusal(t *testing.T) {
 		err     error
 		refusal bool
 	}{
-		"an answer with a type":        {typed, true},
-		"that answer, wrapped":         {fmt.Errorf("log in: %w", typed), true},
-		"a second factor":              {&session.TwoFactorError{}, true},
-		"an error of Login's own":      {fmt.Errorf("vault: %w", session.ErrNotAuthenticated), true},
-		"invalid parameters":           {session.ErrInvalidParams, true},
-		"a 401 without a type":         {untyped, false},
-		"that 401, wrapped":            {fmt.Errorf("log in: %w", untyped), false},
-		"a 403 without a type":         {&session.APIError{StatusCode: 403}, false},
-		"a region mismatch":            {&session.RegionMismatchError{Err: &session.APIError{StatusCode: 401, Type: "not-authenticated/lockout-region-mismatch"}}, false},
-		"a 503":                        {&session.APIError{StatusCode: 503, Type: "processing-failure/x"}, false},
-		"a rate limit":                 {&session.APIError{StatusCode: 429, Type: "rate-limited/too-many-login-attempts"}, false},
-		"a connection that broke":      {errBroken, false},
-		"a context that Login let end": {context.DeadlineExceeded, false},
+		"an answer with a type":   {typed, true},
+		"that answer, wrapped":    {fmt.Errorf("log in: %w", typed), true},
+		"a second factor":         {&session.TwoFactorError{}, true},
+		"an error of Login's own": {fmt.Errorf("vault: %w", session.ErrNotAuthenticated), true},
+		"invalid parameters":      {session.ErrInvalidParams, true},
+		"a 401 without a type":    {untyped, false},
+		"that 401, wrapped":       {fmt.Errorf("log in: %w", untyped), false},
+		"a 403 without a type":    {&session.APIError{StatusCode: 403}, false},
+		"a region mismatch":       {&session.RegionMismatchError{Err: &session.APIError{StatusCode: 401, Type: "not-authenticated/lockout-region-mismatch"}}, false},
+		"a 503":                   {&session.APIError{StatusCode: 503, Type: "processing-failure/x"}, false},
+		"a rate limit":            {&session.APIError{StatusCode: 429, Type: "rate-limited/too-many-login-attempts"}, false},
+		"a connection that broke": {errBroken, false},
+		"a context of its own":    {context.DeadlineExceeded, false},
 	} {
 		logins := 0
 		src := &session.Source{Login: func(context.Context) (*session.Session, error) { logins++; return nil, tc.err }}
@@ -521,34 +500,6 @@ func TestWhatCountsAsARefusal(t *testing.T) {
 		assert.ErrorIs(t, err, tc.err, name)
 		assert.Equal(t, 1, logins, name)
 	}
-}
-
-// A server that accepts logins and refuses each session made 101 logins of 100
-// requests.
-func TestTheSecondSessionInARowThatNothingAcceptedCountsAsAFailure(t *testing.T) {
-	t.Parallel()
-	logins := 0
-	src := &session.Source{Login: func(context.Context) (*session.Session, error) {
-		logins++
-		return &session.Session{ID: fmt.Sprint(idCanary, logins)}, nil
-	}}
-	for n := range 100 {
-		s, err := src.Session(t.Context())
-		if n < 2 {
-			require.NoError(t, err, "the first one is replaced at once")
-			src.Invalidate(s)
-			continue
-		}
-		var wait *session.BackoffError
-		require.ErrorAs(t, err, &wait)
-		assert.ErrorContains(t, err, "2 sessions in a row ended before an answer accepted them")
-		assert.NotErrorIs(t, err, session.ErrSessionEnded)
-		assertQuiet(t, err)
-	}
-	assert.Equal(t, 2, logins)
-	src.Reset()
-	_, err := src.Session(t.Context())
-	assert.NoError(t, err)
 }
 
 func TestALoginThatUsesItsOwnSourceGetsAnError(t *testing.T) {
@@ -572,21 +523,6 @@ func TestALoginThatUsesItsOwnSourceGetsAnError(t *testing.T) {
 		assert.ErrorIs(t, err, session.ErrInvalidParams)
 	}
 	assert.NoError(t, src.Close(t.Context()), "which Login did not close")
-}
-
-func TestAPanicCountsAsAFailure(t *testing.T) {
-	t.Parallel()
-	logins := 0
-	src := &session.Source{Login: func(context.Context) (*session.Session, error) { logins++; panic(passwordCanary) }}
-	assert.PanicsWithValue(t, passwordCanary, func() { src.Session(t.Context()) })
-	for range 100 {
-		_, err := src.Session(t.Context())
-		var wait *session.BackoffError
-		require.ErrorAs(t, err, &wait)
-		assert.ErrorContains(t, err, "Source.Login panicked with a value of type string")
-		assertQuiet(t, err)
-	}
-	assert.Equal(t, 1, logins)
 }
 
 func TestAStaticSourceNeverLogsIn(t *testing.T) {
@@ -713,4 +649,65 @@ func TestLoginsAreLogged(t *testing.T) {
 		src.Reset()
 	}
 	assertNoSecret(t, out.String())
+}
+
+// All methods at once, in no order, with sessions that are due for renewal at
+// any time.
+func TestASourceMayBeUsedByManyGoroutines(t *testing.T) {
+	t.Parallel()
+	var running, logins atomic.Int32
+	var closed atomic.Bool
+	src := &session.Source{
+		Login: func(context.Context) (*session.Session, error) {
+			assert.EqualValues(t, 1, running.Add(1), "one login at a time")
+			defer running.Add(-1)
+			assert.False(t, closed.Load(), "no login starts after Close")
+			n := logins.Add(1)
+			switch n % 7 {
+			case 5:
+				return nil, errBroken
+			case 6:
+				panic(errBroken)
+			}
+			return &session.Session{ID: fmt.Sprint(n), TimeoutAt: time.Now().Add(1001 * time.Millisecond)}, nil
+		},
+		Logout: func(_ context.Context, s *session.Session) error {
+			if len(s.ID)%2 == 0 {
+				return errBroken
+			}
+			return nil
+		},
+		Early: time.Hour,
+	}
+	quietly := func(call func()) {
+		defer func() { recover() }()
+		call()
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for i := range 2000 {
+				quietly(func() {
+					s, err := src.Session(t.Context())
+					if i%5 == 0 && err == nil {
+						src.Invalidate(s)
+					}
+				})
+				switch i % 50 {
+				case 0:
+					quietly(func() { src.Revoke(t.Context()) })
+				case 10, 20, 30, 40:
+					src.Reset()
+				}
+			}
+		}()
+	}
+	wg.Wait()
+	assert.Greater(t, logins.Load(), int32(100))
+	quietly(func() { src.Close(t.Context()) })
+	closed.Store(true)
+	_, err := src.Session(t.Context())
+	assert.ErrorIs(t, err, session.ErrSourceClosed)
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
+	"net/http"
 	"runtime"
 	"strings"
 	"sync"
@@ -175,7 +176,7 @@ func TestAStaticSourceEndsWithItsSession(t *testing.T) {
 		time.Sleep(time.Hour - 1)
 		_, err := src.Session(t.Context())
 		assert.NoError(t, err)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		_, err = src.Session(t.Context())
 		assert.ErrorIs(t, err, session.ErrSessionEnded)
 	})
@@ -235,7 +236,7 @@ func TestALockOutHealsByItself(t *testing.T) {
 			time.Sleep(tc.kept - 1)
 			refused()
 			assert.Equal(t, 1, src.logins)
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			refused()
 			assert.Equal(t, 2, src.logins, "one login is tried, and refused again")
 			time.Sleep(tc.kept)
@@ -289,7 +290,7 @@ func TestSessionsThatNothingAcceptsAreReplacedMoreAndMoreSlowly(t *testing.T) {
 func TestAPanicOfLoginReachesEveryCaller(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := newDesk()
+		d := newManualLogin()
 		src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) {
 			if s, err := d.login(ctx); err == nil {
 				return s, nil
@@ -304,7 +305,7 @@ func TestAPanicOfLoginReachesEveryCaller(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
-		d.let <- errBroken
+		d.result <- errBroken
 		for range 10 {
 			assert.Equal(t, errBroken, <-caught)
 		}
@@ -312,7 +313,7 @@ func TestAPanicOfLoginReachesEveryCaller(t *testing.T) {
 		_, err := src.Session(t.Context())
 		require.ErrorAs(t, err, &wait)
 		time.Sleep(wait.Wait)
-		d.let <- nil
+		d.result <- nil
 		_, err = src.Session(t.Context())
 		assert.NoError(t, err)
 	})
@@ -353,7 +354,7 @@ func TestAPanicOfARenewalIsKeptAsAFailureAndLogged(t *testing.T) {
 func TestRevokeEndsTheSessionOfALoginThatIsRunning(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := newDesk()
+		d := newManualLogin()
 		src := d.source()
 		waiter := get(t.Context(), src)
 		synctest.Wait()
@@ -363,16 +364,16 @@ func TestRevokeEndsTheSessionOfALoginThatIsRunning(t *testing.T) {
 		synctest.Wait()
 		cancel()
 		assert.ErrorIs(t, <-revoked, context.Canceled)
-		login := <-d.begun
+		login := <-d.started
 		assert.NoError(t, login.Err(), "the login is not cancelled")
 
 		go func() { revoked <- src.Revoke(t.Context()) }()
 		synctest.Wait()
-		d.let <- nil
+		d.result <- nil
 		assert.NoError(t, <-revoked, "and the second Revoke waited for it")
 		assert.EqualValues(t, 1, d.logouts.Load())
-		<-d.begun // of another login, which the waiting caller started
-		d.let <- nil
+		<-d.started // of another login, which the waiting caller started
+		d.result <- nil
 		assert.NoError(t, <-waiter)
 		s, err := src.Session(t.Context())
 		require.NoError(t, err)
@@ -393,6 +394,100 @@ func TestRevokeDuringARenewalEndsBothSessions(t *testing.T) {
 		assert.NoError(t, src.Revoke(t.Context()))
 		assert.Equal(t, []string{"id1", "id2"}, out)
 		assert.Equal(t, "id3", src.id(t))
+	})
+}
+
+func TestAPanicCountsAsAFailure(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		logins := 0
+		src := &session.Source{Login: func(context.Context) (*session.Session, error) { logins++; panic(passwordCanary) }}
+		assert.PanicsWithValue(t, passwordCanary, func() { src.Session(t.Context()) })
+		for range 100 {
+			_, err := src.Session(t.Context())
+			var wait *session.BackoffError
+			require.ErrorAs(t, err, &wait)
+			assert.ErrorContains(t, err, "Source.Login panicked with a value of type string")
+			assertQuiet(t, err)
+		}
+		assert.Equal(t, 1, logins)
+	})
+}
+
+// A server that accepts logins and refuses each session made 101 logins of 100
+// requests.
+func TestTheSecondSessionInARowThatNothingAcceptedCountsAsAFailure(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		logins := 0
+		src := &session.Source{Login: func(context.Context) (*session.Session, error) {
+			logins++
+			return &session.Session{ID: fmt.Sprint(idCanary, logins)}, nil
+		}}
+		for n := range 100 {
+			s, err := src.Session(t.Context())
+			if n < 2 {
+				require.NoError(t, err, "the first one is replaced at once")
+				src.Invalidate(s)
+				continue
+			}
+			var wait *session.BackoffError
+			require.ErrorAs(t, err, &wait)
+			assert.ErrorContains(t, err, "2 sessions in a row ended before an answer accepted them")
+			assert.NotErrorIs(t, err, session.ErrSessionEnded)
+			assertQuiet(t, err)
+		}
+		assert.Equal(t, 2, logins)
+		src.Reset()
+		_, err := src.Session(t.Context())
+		assert.NoError(t, err)
+	})
+}
+
+func TestOtherFailuresBackOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newManualLogin()
+		src := d.source()
+		moved := &session.RegionMismatchError{Host: "h", Err: &session.APIError{StatusCode: 401, Type: "not-authenticated/lockout-region-mismatch"}}
+		d.result <- moved
+		_, err := src.Session(t.Context())
+		assert.ErrorIs(t, err, moved, "the caller that waited gets the failure itself")
+		for range 100 {
+			_, err = src.Session(t.Context())
+			var wait *session.BackoffError
+			require.ErrorAs(t, err, &wait)
+			assert.ErrorIs(t, err, moved)
+			assert.Greater(t, wait.Wait, time.Duration(0))
+			assert.LessOrEqual(t, wait.Wait, time.Second)
+		}
+		assert.EqualValues(t, 1, d.logins.Load())
+		src.Reset()
+		d.result <- nil
+		_, err = src.Session(t.Context())
+		assert.NoError(t, err)
+	})
+}
+
+// A server that accepts logins and refuses each session: 100 requests made 101
+// logins in 0.14 s.
+func TestAServerThatRefusesEverySessionCostsTwoLogins(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := &counter{}
+		tr := &session.Transport{Source: c.source(), Base: ended(0, deadSession, nil)}
+		resp, text := roundTrip(t, tr, "GET", session.DefaultBaseURL, nil)
+		assert.Equal(t, 401, resp.StatusCode)
+		assert.Equal(t, deadSession, text)
+		for range 99 {
+			req, err := http.NewRequestWithContext(t.Context(), "GET", session.DefaultBaseURL, nil)
+			require.NoError(t, err)
+			_, err = tr.RoundTrip(req)
+			var wait *session.BackoffError
+			require.ErrorAs(t, err, &wait)
+			assert.ErrorContains(t, err, "2 sessions in a row ended before an answer accepted them")
+		}
+		assert.EqualValues(t, 2, c.logins.Load())
 	})
 }
 
@@ -485,6 +580,7 @@ const (
 	noneWaits      = "no caller waits while the session is good"
 	waitsForLogin  = "a caller waits only while a login runs"
 	goodReason     = "a caller that gets no session gets a reason that holds"
+	healsInTime    = "a caller that gets an error from memory comes after a refusal, within 15 minutes after a lock-out, or within a minute after another failure"
 	oneAlive       = "one session is alive at a time, except those that were forgotten as told, replaced by a renewal, or not logged out since Close or Revoke failed"
 	onlyAsTold     = "a session is logged out only by Close and Revoke, and a static one only by Revoke"
 	liveContext    = "a log-out has a live context"
@@ -523,14 +619,17 @@ type model struct {
 	held    *heldSession         // nil when the Source has to log in
 	wall    time.Duration        // how far the wall clock is set forward
 	running int                  // logins
+	ended   int                  // logins
 	outcome chan string          // ends the login that runs
 	callers []caller
 
-	closed    bool
-	revoked   bool      // Revoke was called since the running login began
-	reset     bool      // Reset was called since the running login began
-	refused   bool      // until Reset
-	noneUntil time.Time // no login may start before
+	closed     bool
+	revoked    bool      // Revoke was called since the running login began
+	reset      bool      // Reset was called since the running login began
+	refused    bool      // until Reset
+	noneUntil  time.Time // no login may start before
+	oneFrom    time.Time // a login starts if it is asked for from then on
+	unaccepted int       // sessions in a row that ended within a minute
 }
 
 // heldSession is what the Source has to hand out.
@@ -613,10 +712,11 @@ func (m *model) login(ctx context.Context) (*session.Session, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.running--
+	m.ended++
 	m.note("  the login ends: " + outcome)
 	if outcome == "ok" {
 		h := m.newSession()
-		m.refused, m.noneUntil = false, time.Time{}
+		m.refused, m.noneUntil, m.oneFrom = false, time.Time{}, time.Time{}
 		if m.closed || m.revoked {
 			m.owed[h.ID] = true
 		} else {
@@ -627,7 +727,7 @@ func (m *model) login(ctx context.Context) (*session.Session, error) {
 	}
 	kept := !m.reset && !m.closed
 	if kept {
-		m.noneUntil = time.Now().Add(time.Second / 2)
+		m.backOff()
 	}
 	switch outcome {
 	case "panic":
@@ -640,6 +740,7 @@ func (m *model) login(ctx context.Context) (*session.Session, error) {
 	case "lock out":
 		if kept {
 			m.noneUntil = time.Now().Add(15 * time.Minute)
+			m.oneFrom = m.noneUntil
 		}
 		return nil, &session.APIError{StatusCode: 401, Type: "not-authenticated/locked-out"}
 	}
@@ -664,11 +765,30 @@ func (m *model) logout(ctx context.Context, s *session.Session) error {
 	return nil
 }
 
+func (m *model) backOff() {
+	m.noneUntil, m.oneFrom = time.Now().Add(time.Second/2), time.Now().Add(time.Minute)
+}
+
 // forget leaves the session that is held to end by itself.
 func (m *model) forget() {
 	if m.held != nil {
 		m.left[m.held.ID] = true
+		if time.Since(m.held.keptAt) > time.Minute {
+			m.unaccepted = 0
+		}
 		m.held = nil
+	}
+}
+
+// endHeld is what Invalidate of the session that is held means.
+func (m *model) endHeld() {
+	m.unaccepted++
+	if time.Since(m.held.keptAt) > time.Minute {
+		m.unaccepted = 0
+	}
+	m.held = nil
+	if m.unaccepted > 1 && !m.refused && m.oneFrom.IsZero() {
+		m.backOff()
 	}
 }
 
@@ -700,7 +820,7 @@ func (m *model) rest() {
 func (m *model) get() {
 	ctx, cancel := context.WithCancel(context.Background())
 	out := make(chan error, 1)
-	good, before := m.held.good(), len(m.callers)
+	good, before, ended := m.held.good(), len(m.callers), m.ended
 	go func() {
 		defer func() {
 			if recover() != nil {
@@ -711,6 +831,9 @@ func (m *model) get() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.checkAnswer(s, err, good)
+		if err != nil && ctx.Err() == nil && m.ended == ended {
+			m.check(m.closed || m.static || m.refused || time.Now().Before(m.oneFrom), healsInTime)
+		}
 		out <- err
 	}()
 	m.callers = append(m.callers, caller{cancel, out})
@@ -783,13 +906,13 @@ func (m *model) run() {
 			m.note("the server ends " + id)
 			delete(m.live, id)
 			if m.held != nil && m.held.ID == id {
-				m.held = nil
+				m.endHeld()
 			}
 			m.src.Invalidate(&session.Session{ID: id})
 		case 9:
 			m.note("Reset")
 			m.forget()
-			m.reset, m.refused, m.noneUntil = true, false, time.Time{}
+			m.reset, m.refused, m.noneUntil, m.oneFrom, m.unaccepted = true, false, time.Time{}, time.Time{}, 0
 			m.src.Reset()
 		case 10:
 			wait := []time.Duration{time.Second, time.Minute, 3 * time.Minute, 15 * time.Minute}[m.pick(4)]

@@ -10,17 +10,16 @@ import (
 
 // Transport is an [http.RoundTripper] that sends the session of a [Source] with
 // each request to the origin that created the session. It passes every other
-// request on untouched. It looks at each hop of a redirect by itself, and a
-// request whose Host or opaque URL names another host is one to another origin.
-// Before the first session the origin is not known, so every request waits for
-// a session.
+// request on untouched. Each hop of a redirect is a request of its own. A request
+// whose Host or opaque URL names another host goes to another origin. Before the
+// first session the origin is not known, so every request waits for a session.
 //
 // If an answer of 401 or 403 says that the session has ended, the Transport logs
 // in and sends the request once more. If that login fails, RoundTrip returns its
-// error. The caller gets the 401 or 403 itself, with at most 64 KiB of its body,
-// if the new session is of another origin. The same is true if the request has a
-// body that [http.Request.GetBody] does not return again. Every other answer is
-// the caller's as it is: see [CheckResponse].
+// error. The request is not sent again if the new session is of another origin,
+// or if [http.Request.GetBody] does not return the body again: then the caller
+// gets the 401 or 403, perhaps with no more than the first 64 KiB of its body.
+// Every other answer is returned as it is: see [CheckResponse].
 //
 // A Transport is safe for concurrent use, and several may share a Source. But if
 // the server accepts the requests of one and refuses those of another, say by
@@ -176,6 +175,6 @@ func sameOrigin(origin string, req *http.Request) bool {
 	if u.Scheme == scheme && u.Host == host {
 		return true
 	}
-	origin2, err := parseBaseURL(u.Scheme + "://" + u.Host)
-	return err == nil && origin2 == origin
+	target, err := parseBaseURL(u.Scheme + "://" + u.Host)
+	return err == nil && target == origin
 }
