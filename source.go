@@ -373,9 +373,8 @@ func (src *Source) Invalidate(s *Session) {
 	if k == nil || s == nil || k.session.ID != s.ID {
 		return
 	}
-	src.kept.Store(nil)
+	src.swap(nil)
 	if k.wasAccepted() {
-		src.unaccepted = 0
 		return
 	}
 	src.unaccepted++
@@ -452,7 +451,7 @@ func (src *Source) Revoke(ctx context.Context) error {
 // takeSessions takes the session out of use. It returns all that are to be
 // logged out.
 func (src *Source) takeSessions() []*Session {
-	if k := src.kept.Swap(nil); k != nil {
+	if k := src.swap(nil); k != nil {
 		src.toLogOut = append(src.toLogOut, k.session)
 	}
 	return slices.Clone(src.toLogOut)
@@ -568,11 +567,18 @@ func newKeptSession(s *Session, early time.Duration) (*keptSession, error) {
 
 // keep puts k into use. The session that it replaces is left to end by itself.
 func (src *Source) keep(k *keptSession) {
-	if old := src.kept.Swap(k); old != nil && old.wasAccepted() {
-		src.unaccepted = 0
-	}
+	src.swap(k)
 	origin := k.origin // without the session
 	src.origin.Store(&origin)
+}
+
+// swap puts k, or nil, into use and returns the session that was in use.
+func (src *Source) swap(k *keptSession) *keptSession {
+	old := src.kept.Swap(k)
+	if old != nil && old.wasAccepted() {
+		src.unaccepted = 0
+	}
+	return old
 }
 
 // fresh reports whether k needs no renewal.

@@ -650,6 +650,21 @@ func TestAnySessionThatWasAcceptedIsReplacedAtOnce(t *testing.T) {
 	}
 }
 
+func TestAnAcceptedSessionStartsTheCountOfUnacceptedOnesAnew(t *testing.T) {
+	t.Parallel()
+	c := &counter{}
+	src := c.source()
+	src.Logout = func(context.Context, *session.Session) error { return nil }
+	tr := &session.Transport{Source: src, Base: closing(func(*http.Request) (int, string) { return 200, "" })}
+	for range 5 {
+		unaccepted, err := src.Session(t.Context())
+		require.NoError(t, err)
+		src.Invalidate(unaccepted)
+		roundTrip(t, tr, "GET", session.DefaultBaseURL, nil)
+		require.NoError(t, src.Revoke(t.Context()))
+	}
+}
+
 func TestATransportOverAStaticSource(t *testing.T) {
 	t.Parallel()
 	var got []string
