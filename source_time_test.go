@@ -87,6 +87,25 @@ func TestASessionIsRenewedShortlyBeforeItTimesOut(t *testing.T) {
 	}
 }
 
+func TestManySourcesDoNotRenewAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		renewed, sources := 0, make([]*clockSource, 30)
+		for i := range sources {
+			sources[i] = newClockSource(time.Hour)
+			sources[i].Early = 10 * time.Minute
+			sources[i].id(t)
+		}
+		time.Sleep(50*time.Minute + 30*time.Second) // half of the first tenth of Early
+		for _, src := range sources {
+			src.id(t)
+			renewed += src.logins - 1
+		}
+		assert.Greater(t, renewed, 0)
+		assert.Less(t, renewed, len(sources))
+	})
+}
+
 func TestNoCallerWaitsForARenewalWhileTheSessionIsGood(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -488,6 +507,26 @@ func TestAServerThatRefusesEverySessionCostsTwoLogins(t *testing.T) {
 			assert.ErrorContains(t, err, "2 sessions in a row ended before an answer accepted them")
 		}
 		assert.EqualValues(t, 2, c.logins.Load())
+	})
+}
+
+func TestAnUnacceptedSessionDoesNotClearARefusal(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		src := newClockSource(20 * time.Second)
+		src.id(t)
+		src.Invalidate(&session.Session{ID: "id1"})
+		src.id(t)
+		src.fail = session.ErrNotAuthenticated
+		time.Sleep(15 * time.Second)
+		assert.Equal(t, "id2", src.id(t), "whose renewal is refused")
+		src.Invalidate(&session.Session{ID: "id2"})
+		for range 10 {
+			_, err := src.Session(t.Context())
+			assert.Equal(t, src.fail, err)
+			time.Sleep(time.Hour)
+		}
+		assert.Equal(t, 3, src.logins)
 	})
 }
 

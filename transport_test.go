@@ -296,6 +296,23 @@ func TestForeignRequestsWaitForNoLoginOnceTheOriginIsKnown(t *testing.T) {
 	assert.ErrorIs(t, err, session.ErrSourceClosed)
 }
 
+func TestResetForgetsTheOrigin(t *testing.T) {
+	t.Parallel()
+	c := &counter{origin: "https://old.example"}
+	src := c.source()
+	var got []string
+	tr := &session.Transport{Source: src, Base: closing(func(r *http.Request) (int, string) {
+		got = append(got, r.Header.Get(session.AuthHeader))
+		return 200, ""
+	})}
+	roundTrip(t, tr, "GET", "https://old.example", nil)
+	src.Reset()
+	c.origin = "https://new.example"
+	roundTrip(t, tr, "GET", "https://new.example", nil)
+	roundTrip(t, tr, "GET", "https://old.example", nil)
+	assert.Equal(t, []string{"id1", "id2", ""}, got)
+}
+
 // ended answers 401 to every session but the nth.
 func ended(n int, text string, bodies *[]string) roundTripper {
 	return func(r *http.Request) (*http.Response, error) {
