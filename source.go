@@ -84,12 +84,12 @@ type loginCall struct {
 	reset   bool // Reset was called since; a failure is not kept
 	revoked bool // Revoke was called since; the session is not kept
 
-	done       chan struct{} // closed when the fields below are set, for the callers that wait
+	done       chan struct{} // closed when the fields below are set, and by Close
 	kept       *keptSession
 	err        error
 	loginPanic any
 
-	ended      chan struct{} // closed when the fields below are set, for Close and Revoke
+	ended      chan struct{} // closed when the fields below are set
 	logoutErr  error         // of the log-out after a login that Close or Revoke overtook
 	closePanic any           // of Login or of that log-out
 }
@@ -98,7 +98,7 @@ type loginCall struct {
 type loginFailure struct {
 	err     error
 	refused bool
-	inARow  int       // how many failures there were since the last success
+	count   int       // of failures in a row, this one included
 	until   time.Time // when the next login may start; zero means after Reset
 }
 
@@ -130,7 +130,8 @@ func (e *BackoffError) Error() string {
 // Unwrap returns the failure.
 func (e *BackoffError) Unwrap() error { return e.Err }
 
-// usageError is a mistake in the use of a Source or a Transport.
+// usageError is a mistake in the use of a Source or a Transport. It matches
+// [ErrInvalidParams].
 type usageError string
 
 func (e usageError) Error() string { return "session: " + string(e) }
@@ -153,9 +154,13 @@ func StaticSource(s *Session) *Source {
 	return src
 }
 
-// Session returns the session. It waits for a login if there is none, until ctx
-// ends; the login goes on for the next caller. All callers share the session, so
-// it must not be modified.
+// Session returns the session. If there is none, it waits for a login until ctx
+// ends; the login then goes on for the next caller. All callers share the
+// session, so it must not be modified.
+//
+// The error is that of the login, or a *[BackoffError] while the Source waits
+// after a failure. It matches the error of ctx if that ended, [ErrSourceClosed]
+// after Close, and [ErrInvalidParams] after a mistake such as a missing Login.
 func (src *Source) Session(ctx context.Context) (*Session, error) {
 	k, err := src.get(ctx)
 	if err != nil {
@@ -206,7 +211,7 @@ func (src *Source) waitForLogin(ctx context.Context) (*keptSession, error) {
 		if call.kept != nil || call.err != nil {
 			return call.kept, call.err
 		}
-		// Revoke ended the session of this login.
+		// Close or Revoke was called meanwhile; find decides anew.
 	}
 }
 
@@ -320,11 +325,11 @@ func (src *Source) finish(call *loginCall, k *keptSession, err error, loginPanic
 			call.kept = k
 		}
 	case !call.reset:
-		inARow := 1
+		count := 1
 		if src.failure != nil {
-			inARow += src.failure.inARow
+			count += src.failure.count
 		}
-		src.failure = newLoginFailure(err, inARow)
+		src.failure = newLoginFailure(err, count)
 	}
 	call.err, call.loginPanic = err, loginPanic
 	close(call.done)
@@ -414,7 +419,6 @@ func (src *Source) Close(ctx context.Context) error {
 	src.mu.Lock()
 	call := src.running
 	if !src.closed && call != nil {
-		call.err = errClosed
 		close(call.done)
 	}
 	src.closed = true
@@ -429,7 +433,8 @@ func (src *Source) Close(ctx context.Context) error {
 // Revoke logs out like Close, but the Source stays usable: the next caller
 // starts a login. Revoke waits for a login that is running and logs its session
 // out too; the callers that wait for that login get the session of another one.
-// If a log-out fails, Revoke may be called again.
+// If a log-out fails, Revoke may be called again. After Close it returns an error
+// that matches [ErrSourceClosed].
 func (src *Source) Revoke(ctx context.Context) error {
 	if err := src.checkContext(ctx); err != nil {
 		return err
@@ -504,9 +509,8 @@ func (src *Source) Format(f fmt.State, verb rune) {
 	fmt.Fprintf(f, fmt.FormatString(f, verb), "Source")
 }
 
-// newLoginFailure returns the inARow'th failure in a row.
-func newLoginFailure(err error, inARow int) *loginFailure {
-	f := &loginFailure{err: err, refused: isRefusal(err), inARow: inARow}
+func newLoginFailure(err error, count int) *loginFailure {
+	f := &loginFailure{err: err, refused: isRefusal(err), count: count}
 	var api *APIError
 	retryAfter := time.Duration(0)
 	if errors.As(err, &api) {
@@ -514,7 +518,7 @@ func newLoginFailure(err error, inARow int) *loginFailure {
 	}
 	switch {
 	case !f.refused:
-		f.until = time.Now().Add(max(retryAfter, backoff(inARow, time.Second, time.Minute)))
+		f.until = time.Now().Add(max(retryAfter, backoff(count, time.Second, time.Minute)))
 	case errors.Is(err, ErrLockedOut):
 		f.until = time.Now().Add(cmp.Or(retryAfter, 15*time.Minute))
 	}
