@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -25,7 +25,6 @@ type answer struct {
 type timeoutError time.Duration
 
 func (e timeoutError) Error() string { return "no answer within " + time.Duration(e).String() }
-func (e timeoutError) Unwrap() error { return context.DeadlineExceeded }
 
 // attempt sends r once and reads the answer. Its error is a *transportError.
 func (c *Client) attempt(ctx context.Context, r *request) (*answer, error) {
@@ -34,11 +33,10 @@ func (c *Client) attempt(ctx context.Context, r *request) (*answer, error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, timeoutError(c.timeout))
 	defer cancel()
-	conn := &connection{cancel: cancel}
-	req := c.rest.R().SetContext(conn.trace(ctx))
-	body := bytes.NewReader(r.form)
+	trace := &requestTrace{cancel: cancel}
+	req := c.rest.R().SetContext(trace.attach(ctx))
 	if r.session == nil {
-		req.SetHeader("Content-Type", "application/x-www-form-urlencoded").SetBody(body)
+		req.SetHeader("Content-Type", "application/x-www-form-urlencoded").SetBody(bytes.NewReader(r.form))
 	} else {
 		req.SetHeader(AuthHeader, r.session.ID)
 		if r.session.UserAgent != "" {
@@ -49,73 +47,87 @@ func (c *Client) attempt(ctx context.Context, r *request) (*answer, error) {
 	switch {
 	case err == nil:
 		return readAnswer(ctx, r, resp.RawResponse), nil
-	case conn.established.Load() > maxConnections:
-		return nil, newTransportError(context.WithoutCancel(ctx), r, ErrOutcomeUnknown, errTooManyConnections)
-	case conn.isMissing(c.http.Transport == nil) && body.Len() == len(r.form): // nobody has read the body
+	case trace.established.Load() > maxConnections: // it was cancelled for that
+		return nil, newTransportError(context.Background(), r, ErrOutcomeUnknown, errTooManyConnections)
+	case trace.neverConnected(c.http.Transport == nil):
 		return nil, newTransportError(ctx, r, ErrNotSent, err)
 	}
 	return nil, newTransportError(ctx, r, ErrOutcomeUnknown, err)
 }
 
-// connection tells what became of one request. Goroutines of the transport set
-// its fields.
-type connection struct {
+// requestTrace records what the transport does with one request. Goroutines of the
+// transport set its fields.
+type requestTrace struct {
 	cancel      context.CancelFunc // ends the attempt
 	asked       atomic.Bool        // the transport looked for a connection
 	established atomic.Int32       // connections that the request got
-	http1       atomic.Bool        // the last of them speaks HTTP/1.1 over TLS
+	http2       atomic.Bool        // the last of them speaks HTTP/2
 	written     atomic.Bool        // the request was written to its end
-	repeated    atomic.Bool        // the transport asked for the body again
+	bodyUsed    atomic.Bool        // the body was read, or asked for again
 }
 
 // maxConnections limits the connections of one attempt. net/http repeats a
 // request by itself, without limit, when an HTTP/2 server resets its stream.
 const maxConnections = 3
 
-type connectionKey struct{}
+type traceKey struct{}
 
-// trace returns a context under which a request tells c what becomes of it.
-func (c *connection) trace(ctx context.Context) context.Context {
-	return httptrace.WithClientTrace(context.WithValue(ctx, connectionKey{}, c), &httptrace.ClientTrace{
-		GetConn: func(string) { c.asked.Store(true) },
-		GotConn: func(info httptrace.GotConnInfo) {
-			conn, ok := info.Conn.(*tls.Conn)
-			c.http1.Store(ok && conn.ConnectionState().NegotiatedProtocol != "h2")
-			if c.established.Add(1) > maxConnections {
-				c.cancel()
+// attach returns a context that records the events of a request in t.
+func (t *requestTrace) attach(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(context.WithValue(ctx, traceKey{}, t), &httptrace.ClientTrace{
+		GetConn: func(string) { t.asked.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) {
+			t.http2.Store(false)
+			if t.established.Add(1) > maxConnections {
+				t.cancel()
+			}
+		},
+		WroteHeaderField: func(key string, _ []string) {
+			if strings.HasPrefix(key, ":") {
+				t.http2.Store(true)
 			}
 		},
 		WroteRequest: func(info httptrace.WroteRequestInfo) {
 			if info.Err == nil {
-				c.written.Store(true)
+				t.written.Store(true)
 			}
 		},
 	})
 }
 
-// isMissing reports whether no connection was established, so that no byte of the
-// request can have reached the server. A RoundTripper that traces nothing does not
-// say. The shared transport traces everything: if it did not even look for a
+// neverConnected reports whether no connection was established, so that no byte of
+// the request can have reached the server. It is false if the RoundTripper traces
+// nothing. The shared transport traces everything: if it did not even look for a
 // connection, the proxy of the environment is not valid.
-func (c *connection) isMissing(sharedTransport bool) bool {
-	return c.established.Load() == 0 && !c.repeated.Load() && (c.asked.Load() || sharedTransport)
+func (t *requestTrace) neverConnected(sharedTransport bool) bool {
+	return t.established.Load() == 0 && !t.bodyUsed.Load() && (t.asked.Load() || sharedTransport)
 }
 
-// getBody returns the body of a request again, unless it was sent already. Over
-// HTTP/1.1 net/http asks for it only if a kept connection took no byte, and says
-// that it was written before it notices.
-func (c *connection) getBody(again func() (io.ReadCloser, error)) (io.ReadCloser, error) {
-	if c.written.Load() && !c.http1.Load() {
+// getBody returns the body of a request again, unless HTTP/2 has sent it already.
+// HTTP/1.1 asks for it only if a kept connection took no byte of the request, which
+// was written to a buffer by then.
+func (t *requestTrace) getBody(again func() (io.ReadCloser, error)) (io.ReadCloser, error) {
+	t.bodyUsed.Store(true)
+	if t.written.Load() && t.http2.Load() {
 		return nil, errSentWhole
 	}
-	c.repeated.Store(true)
 	return again()
 }
 
+// watchedBody tells trace that it is read.
+type watchedBody struct {
+	io.ReadCloser
+	trace *requestTrace
+}
+
+func (b watchedBody) Read(p []byte) (int, error) {
+	b.trace.bodyUsed.Store(true)
+	return b.ReadCloser.Read(p)
+}
+
 var (
-	errSentWhole          = errors.New("the server ended the exchange after the request was sent; it is not sent twice")
-	errTooManyConnections = errors.New("the server ended the exchange on three connections")
-	errNoResponse         = errors.New("the RoundTripper returned neither a response nor an error")
+	errSentWhole          = errors.New("the server closed the stream after the request was sent; the request is not repeated")
+	errTooManyConnections = errors.New("the server closed three connections or streams without an answer")
 	errTooLarge           = errors.New("the answer is larger than 64 KiB")
 )
 
@@ -129,14 +141,14 @@ func (t onceTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	once := *req
 	if req.ContentLength == 0 { // resty gives a log-out an empty body, which net/http would have to probe
 		once.Body, once.GetBody = nil, nil
-	} else if conn, ok := req.Context().Value(connectionKey{}).(*connection); ok {
-		once.GetBody = func() (io.ReadCloser, error) { return conn.getBody(req.GetBody) }
+	} else if trace, ok := req.Context().Value(traceKey{}).(*requestTrace); ok {
+		once.GetBody = func() (io.ReadCloser, error) { return trace.getBody(req.GetBody) }
+		if _, plain := t.base.(*http.Transport); !plain { // which sends an ordinary body in one piece, and reads none too early
+			once.Body = watchedBody{req.Body, trace}
+		}
 	}
 	resp, err := t.base.RoundTrip(&once)
-	if err == nil && resp == nil {
-		err = errNoResponse
-	}
-	if err == nil && resp.StatusCode/100 == 3 {
+	if err == nil && resp != nil && resp.StatusCode/100 == 3 {
 		plain := *resp
 		plain.Header = resp.Header.Clone()
 		plain.Header.Del("Location")
@@ -193,8 +205,8 @@ func readAndClose(body io.ReadCloser) ([]byte, error) {
 	return decompress(data)
 }
 
-// maxAnswer is how many bytes are read of an answer, and how many of it after
-// decompression. The answer to a login has about 500.
+// maxAnswer limits the bytes of an answer, before and after decompression. The
+// answer to a login has about 500.
 const maxAnswer = 64 << 10
 
 func readLimited(r io.Reader) ([]byte, error) {
@@ -205,7 +217,7 @@ func readLimited(r io.Reader) ([]byte, error) {
 	return data, err
 }
 
-// decompress decodes data if it is a gzip, whatever its label says. A request
+// decompress decodes data if it is a gzip, whatever its Content-Encoding says. A request
 // asks for no compression, so that net/http, which does not limit the bytes that
 // it decodes, decodes nothing.
 func decompress(data []byte) ([]byte, error) {

@@ -35,10 +35,10 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 			_, err := c.Create(t.Context(), alice)
 			assert.Equal(t, status, apiError(t, err).StatusCode)
 			assert.ErrorContains(t, err, "redirects are not followed")
-			assertQuiet(t, err)
+			assertHidesSecrets(t, err)
 			err = c.Delete(t.Context(), &session.Session{ID: idCanary})
 			assert.Equal(t, status, apiError(t, err).StatusCode)
-			assertQuiet(t, err)
+			assertHidesSecrets(t, err)
 			assert.Len(t, srv.seen(), 2)
 		}
 	}
@@ -54,7 +54,7 @@ func TestSwitchingProtocolsIsAnError(t *testing.T) {
 	})
 	_, err := session.Create(t.Context(), alice, session.WithBaseURL(origin), session.WithHTTPClient(&http.Client{Transport: freshTransport(t)}))
 	assert.Equal(t, 101, apiError(t, err).StatusCode)
-	assertQuiet(t, err)
+	assertHidesSecrets(t, err)
 }
 
 // Rule 9.
@@ -100,13 +100,13 @@ func TestALoginIsPostedOnceWhenTheConnectionBreaks(t *testing.T) {
 			_, err := c.Create(t.Context(), alice)
 			assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
 			assert.NotErrorIs(t, err, session.ErrNotSent)
-			assertQuiet(t, err)
+			assertHidesSecrets(t, err)
 			assert.Equal(t, 1, connections())
 		})
 	}
 }
 
-func TestAnAnswerThatIsNotHTTPIsSaidToBeNone(t *testing.T) {
+func TestTheErrorSaysThatTheAnswerIsNotHTTP(t *testing.T) {
 	t.Parallel()
 	for answer, want := range map[string]string{
 		"SSH-2.0-" + tokenCanary + "\r\n":                "the answer is not HTTP",
@@ -120,7 +120,7 @@ func TestAnAnswerThatIsNotHTTPIsSaidToBeNone(t *testing.T) {
 		_, err := session.Create(t.Context(), alice, session.WithBaseURL(origin), session.WithHTTPClient(&http.Client{Transport: freshTransport(t)}))
 		assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
 		assert.ErrorContains(t, err, want)
-		assertQuiet(t, err)
+		assertHidesSecrets(t, err)
 	}
 }
 
@@ -133,7 +133,7 @@ func TestABrokenChunkIsAnInvalidResponse(t *testing.T) {
 	_, err := session.Create(t.Context(), alice, session.WithBaseURL(origin), session.WithHTTPClient(&http.Client{Transport: freshTransport(t)}))
 	assert.Equal(t, 201, apiError(t, err).StatusCode)
 	assert.ErrorIs(t, err, session.ErrInvalidResponse)
-	assertQuiet(t, err)
+	assertHidesSecrets(t, err)
 }
 
 // failingDialer fails a number of times, then connects.
@@ -149,7 +149,7 @@ func failingDialer(t *testing.T, fail int32, with error) (*http.Client, *atomic.
 	return &http.Client{Transport: tr}, &dials
 }
 
-func TestALoginIsTriedAgainWhenNoConnectionWasHad(t *testing.T) {
+func TestALoginIsTriedAgainIfNoConnectionWasEstablished(t *testing.T) {
 	t.Parallel()
 	srv := answer(t, 201, `{"id":"1"}`)
 	hc, dials := failingDialer(t, 2, errBroken)
@@ -180,7 +180,7 @@ func TestARefusedConnectionIsNotSent(t *testing.T) {
 	assert.ErrorContains(t, err, "connection refused")
 	var op *net.OpError
 	assert.ErrorAs(t, err, &op)
-	assertQuiet(t, err)
+	assertHidesSecrets(t, err)
 }
 
 func TestACertificateThatDoesNotVerifyIsNotTriedAgain(t *testing.T) {
@@ -213,7 +213,7 @@ func TestARefusingProxyIsNotSent(t *testing.T) {
 	assert.Equal(t, 2, connections())
 }
 
-func TestARoundTripperThatTracesNothingIsNeverUnsent(t *testing.T) {
+func TestARoundTripperThatTracesNothingNeverCountsAsUnsent(t *testing.T) {
 	t.Parallel()
 	for _, broken := range []error{errBroken, &net.OpError{Op: "dial", Net: "tcp", Err: errBroken}} {
 		calls := 0
@@ -228,7 +228,7 @@ func TestARoundTripperThatTracesNothingIsNeverUnsent(t *testing.T) {
 }
 
 // It posts the login by itself, then looks for a connection in vain.
-func TestARoundTripperThatReadTheBodyHasSentIt(t *testing.T) {
+func TestABodyThatWasReadCountsAsSent(t *testing.T) {
 	t.Parallel()
 	for name, read := range map[string]func(r *http.Request){
 		"body":    func(r *http.Request) { io.ReadAll(r.Body) },
@@ -249,45 +249,52 @@ func TestARoundTripperThatReadTheBodyHasSentIt(t *testing.T) {
 	}
 }
 
-// deafConn takes no byte once it is deaf.
-type deafConn struct {
+// failingConn takes no byte once failing is set.
+type failingConn struct {
 	net.Conn
-	deaf *atomic.Bool
+	failing *atomic.Bool
 }
 
-func (c deafConn) Write(p []byte) (int, error) {
-	if c.deaf.Load() {
+func (c failingConn) Write(p []byte) (int, error) {
+	if c.failing.Load() {
 		c.Conn.Close()
 		return 0, errBroken
 	}
 	return c.Conn.Write(p)
 }
 
-func TestAKeptConnectionThatTakesNoByteIsReplaced(t *testing.T) {
+func TestABrokenIdleConnectionIsReplaced(t *testing.T) {
 	t.Parallel()
-	for _, http2 := range []bool{false, true} {
-		srv := loginServer(t, http2)
-		tr := pooled(t, srv)
-		var deaf atomic.Bool
+	for name, start := range map[string]func() *httptest.Server{
+		"HTTP/1.1":          func() *httptest.Server { return answer(t, 201, `{"id":"1"}`).Server },
+		"HTTP/1.1 over TLS": func() *httptest.Server { return loginServer(t, false) },
+		"HTTP/2":            func() *httptest.Server { return loginServer(t, true) },
+	} {
+		srv := start()
+		tr := freshTransport(t)
+		if srv.Certificate() != nil {
+			tr = pooled(t, srv)
+		}
+		var failing atomic.Bool
 		dials := 0
 		tr.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
 			if dials++; dials > 1 {
 				return conn, err
 			}
-			return deafConn{conn, &deaf}, err
+			return failingConn{conn, &failing}, err
 		}
 		c := newClient(t, session.WithBaseURL(srv.URL), session.WithHTTPClient(&http.Client{Transport: tr}))
 		_, err := c.Create(t.Context(), alice)
-		require.NoError(t, err)
-		deaf.Store(true)
+		require.NoError(t, err, name)
+		failing.Store(true)
 		_, err = c.Create(t.Context(), alice)
-		if http2 { // net/http does not replace it
+		if name == "HTTP/2" { // net/http does not replace it
 			assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
 			_, err = c.Create(t.Context(), alice)
 		}
-		assert.NoError(t, err)
-		assert.Equal(t, 2, dials)
+		assert.NoError(t, err, name)
+		assert.Equal(t, 2, dials, name)
 	}
 }
 
@@ -297,7 +304,67 @@ func TestAnErrorThatQuotesASecretIsNotShown(t *testing.T) {
 		hc := &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) { return nil, errors.New(text) })}
 		_, err := session.Create(t.Context(), alice, session.WithHTTPClient(hc))
 		assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
-		assertQuiet(t, err)
+		assertHidesSecrets(t, err)
+	}
+}
+
+func TestTheErrorSaysThatTheTimePassed(t *testing.T) {
+	t.Parallel()
+	origin, _ := listen(t, func(_ int, conn net.Conn) {
+		readRequest(conn)
+		conn.Read(make([]byte, 1)) // until the client hangs up
+	})
+	slow := freshTransport(t)
+	slow.ResponseHeaderTimeout = 20 * time.Millisecond
+	for name, opts := range map[string][]session.Option{
+		"of the http.Client": {session.WithHTTPClient(&http.Client{Transport: freshTransport(t), Timeout: 20 * time.Millisecond})},
+		"of the transport":   {session.WithHTTPClient(&http.Client{Transport: slow})},
+		"of the client":      {session.WithHTTPClient(&http.Client{Transport: freshTransport(t)}), session.WithTimeout(20 * time.Millisecond)},
+	} {
+		_, err := session.Create(t.Context(), alice, append(opts, session.WithBaseURL(origin))...)
+		assert.ErrorIs(t, err, session.ErrOutcomeUnknown, name)
+		assert.ErrorIs(t, err, context.DeadlineExceeded, name)
+		assert.ErrorContains(t, err, "deadline exceeded", name)
+		assertHidesSecrets(t, err)
+	}
+}
+
+func TestANetworkErrorIsFoundAfterTheRequestWasSent(t *testing.T) {
+	t.Parallel()
+	origin, _ := listen(t, func(_ int, conn net.Conn) {
+		readRequest(conn)
+		conn.(*net.TCPConn).SetLinger(0)
+	})
+	hc := session.WithHTTPClient(&http.Client{Transport: freshTransport(t)})
+	_, err := session.Create(t.Context(), alice, session.WithBaseURL(origin), hc)
+	var network net.Error
+	assert.ErrorAs(t, err, &network)
+	assert.ErrorContains(t, err, " tcp 127.0.0.1:")
+
+	relay := &http.Client{Transport: freshTransport(t)} // whose error has the URL of the caller twice
+	hc = session.WithHTTPClient(&http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		return relay.Post(origin, "text/plain", r.Body)
+	})})
+	_, err = session.Create(t.Context(), alice, session.WithBaseURL(origin), hc)
+	assert.ErrorContains(t, err, " tcp 127.0.0.1:")
+}
+
+type stopError struct{ text string }
+
+func (e *stopError) Error() string { return e.text }
+
+func TestTheCauseOfAContextIsFound(t *testing.T) {
+	t.Parallel()
+	for text, found := range map[string]bool{`user pressed "stop"`: true, passwordCanary: false} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		stop := make(chan struct{})
+		srv := serve(t, func(http.ResponseWriter, *http.Request) { cancel(&stopError{text}); <-stop })
+		_, err := client(t, srv).Create(ctx, alice)
+		close(stop)
+		var cause *stopError
+		assert.Equal(t, found, errors.As(err, &cause))
+		assert.ErrorIs(t, err, context.Canceled)
+		assertHidesSecrets(t, err)
 	}
 }
 
@@ -305,6 +372,16 @@ func TestAnErrorThatQuotesASecretIsNotShown(t *testing.T) {
 type carrier struct{ text string }
 
 func (e *carrier) Error() string { return e.text }
+
+func TestAnErrorThatWrapsASecretIsNotFound(t *testing.T) {
+	t.Parallel()
+	hc := &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+		return nil, fmt.Errorf("relay failed%.0w", &carrier{passwordCanary})
+	})}
+	_, err := session.Create(t.Context(), alice, session.WithHTTPClient(hc))
+	var own *carrier
+	assert.NotErrorAs(t, err, &own)
+}
 
 func TestErrorsOfTheCallersRoundTripperAreFound(t *testing.T) {
 	t.Parallel()
@@ -321,7 +398,7 @@ func TestErrorsOfTheCallersRoundTripperAreFound(t *testing.T) {
 			assert.Equal(t, found, errors.As(err, &own))
 			assert.ErrorIs(t, err, sent)
 			assert.NotErrorIs(t, err, context.Canceled)
-			assertQuiet(t, err)
+			assertHidesSecrets(t, err)
 		}
 	}
 }
@@ -381,7 +458,7 @@ func TestACancelledLoginMatchesItsCause(t *testing.T) {
 	for _, want := range []error{session.ErrOutcomeUnknown, context.Canceled, errBroken} {
 		assert.ErrorIs(t, err, want)
 	}
-	assertQuiet(t, err)
+	assertHidesSecrets(t, err)
 }
 
 func TestATimeoutBoundsTheExchangeAndItsBody(t *testing.T) {
@@ -398,12 +475,12 @@ func TestATimeoutBoundsTheExchangeAndItsBody(t *testing.T) {
 			_, err := session.Create(t.Context(), alice, session.WithBaseURL(origin), hc, session.WithTimeout(50*time.Millisecond))
 			assert.ErrorIs(t, err, context.DeadlineExceeded)
 			assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
-			assertQuiet(t, err)
+			assertHidesSecrets(t, err)
 
 			callers := session.WithHTTPClient(&http.Client{Transport: freshTransport(t), Timeout: 50 * time.Millisecond})
 			_, err = session.Create(t.Context(), alice, session.WithBaseURL(origin), callers)
 			assert.ErrorIs(t, err, context.DeadlineExceeded, "the caller's Timeout is kept")
-			assertQuiet(t, err)
+			assertHidesSecrets(t, err)
 		})
 	}
 }
@@ -505,7 +582,7 @@ func TestOldTLSIsRefused(t *testing.T) {
 }
 
 // net/http has the body again for an HTTP/2 server that did not process it.
-func TestTheBodyOfALoginCanBeHadAgain(t *testing.T) {
+func TestGetBodyReturnsTheBodyAgain(t *testing.T) {
 	t.Parallel()
 	want := "username=alice&password=" + url.QueryEscape(passwordCanary)
 	hc := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {

@@ -33,16 +33,17 @@ const sessionsPath = "/api/rest/v1/sessions"
 
 // Client logs users in and out. It is immutable, holds no secret of a user, and
 // is safe for concurrent use. One Client serves any number of users. The zero
-// value is the client of no options.
+// value behaves like the client that NewClient() returns.
 type Client struct {
 	config
 	rest *resty.Client // nil in the zero value
 }
 
-// NewClient returns a client of opts, or the error of the first bad option, which
-// matches [ErrInvalidParams]. A Client need not be closed. All clients without
-// [WithHTTPClient] share one transport, which takes its proxy from the
-// environment ([http.ProxyFromEnvironment]) and limits no connections.
+// NewClient returns a client that is configured by opts. It returns the error of
+// the first bad option, which matches [ErrInvalidParams]. A Client need not be
+// closed. All clients without [WithHTTPClient] share one transport, which takes its
+// proxy from the environment ([http.ProxyFromEnvironment]) and does not limit
+// connections.
 func NewClient(opts ...Option) (*Client, error) {
 	c := &Client{config: config{
 		base:      DefaultBaseURL,
@@ -52,7 +53,7 @@ func NewClient(opts ...Option) (*Client, error) {
 	}}
 	for _, opt := range opts {
 		if opt == nil {
-			return nil, fmt.Errorf("session: %w: an Option is nil", ErrInvalidParams)
+			return nil, fmt.Errorf("session: %w: an Option is nil; leave it out", ErrInvalidParams)
 		}
 		if err := opt(&c.config); err != nil {
 			return nil, err
@@ -62,8 +63,8 @@ func NewClient(opts ...Option) (*Client, error) {
 	return c, nil
 }
 
-// newREST returns a resty client over a copy of the caller's http.Client. It is
-// not changed later: resty does not guard its fields.
+// newREST returns a resty client over a copy of the caller's http.Client. Nothing
+// changes it later: resty has no lock for its fields.
 func newREST(c config) *resty.Client {
 	hc := c.http
 	hc.Jar = nil
@@ -94,13 +95,13 @@ func clientFor(opts []Option) (*Client, error) {
 	return NewClient(opts...)
 }
 
-// ready returns c, or the default client if c is the zero value. A nil *Client is
+// orDefault returns c, or the default client if c is the zero value. A nil *Client is
 // an error, since a forgotten assignment must not post a password to the default
 // host.
-func (c *Client) ready(ctx context.Context, op string) (*Client, error) {
+func (c *Client) orDefault(ctx context.Context, op string) (*Client, error) {
 	switch {
 	case c == nil:
-		return nil, fmt.Errorf("session: %s: %w: the *Client is nil; make one by NewClient", op, ErrInvalidParams)
+		return nil, fmt.Errorf("session: %s: %w: the *Client is nil; create one with NewClient", op, ErrInvalidParams)
 	case ctx == nil:
 		return nil, fmt.Errorf("session: %s: %w: the context is nil; use context.Background()", op, ErrInvalidParams)
 	case c.rest == nil:
@@ -124,13 +125,15 @@ func (c *Client) ready(ctx context.Context, op string) (*Client, error) {
 // Create posts once for each host and code. It posts again only if no connection
 // was established.
 func (c *Client) Create(ctx context.Context, params CreateParams) (*Session, error) {
-	c, err := c.ready(ctx, "log in")
+	c, err := c.orDefault(ctx, "log in")
 	if err != nil {
 		return nil, err
 	}
 	s, err := c.logIn(ctx, c.base, params)
-	if moved, ok := err.(*RegionMismatchError); ok && c.trusts(moved.origin()) {
-		return c.logIn(ctx, moved.origin(), params)
+	if mismatch, ok := err.(*RegionMismatchError); ok {
+		if origin := regionOrigin(c.base, mismatch.Host); c.trusts(origin) {
+			return c.logIn(ctx, origin, params)
+		}
 	}
 	return s, err
 }
@@ -145,11 +148,14 @@ func (c *Client) logIn(ctx context.Context, base string, params CreateParams) (*
 	}
 	hide = append(hide, challenge.PartialSessionID)
 	code, err := c.otp(ctx, challenge)
+	if err == nil && strings.TrimSpace(code) == "" {
+		err = fmt.Errorf("%w: the OTPFunc returned a blank code", ErrInvalidParams)
+	}
 	if err != nil {
 		if ctx.Err() != nil {
-			err = fmt.Errorf("%w: %w", contextError(ctx), err)
+			err = fmt.Errorf("%w: %w", newTransportError(ctx, &request{secrets: hide}, nil, ctx.Err()), err)
 		}
-		return nil, fmt.Errorf("session: log in at %s: ask for the second factor: %w", hostOf(base), err)
+		return nil, fmt.Errorf("session: log in at %s: second factor: %w", hostOf(base), err)
 	}
 	params = challenge.Answer(params, code)
 	return c.post(ctx, base, params, append(hide, params.OTP))
@@ -160,7 +166,7 @@ func (c *Client) post(ctx context.Context, base string, params CreateParams, hid
 		return nil, err
 	}
 	r := &request{
-		op:        "log in at",
+		op:        "log in at " + hostOf(base),
 		method:    http.MethodPost,
 		base:      base,
 		form:      params.encode(),
@@ -176,7 +182,7 @@ func (c *Client) post(ctx context.Context, base string, params CreateParams, hid
 			return a.invalid(r, a.err)
 		}
 		if a.status != http.StatusOK && a.status != http.StatusCreated {
-			return a.invalid(r, errors.New("no login has this status"))
+			return a.invalid(r, errors.New("a login is answered by 200 or 201"))
 		}
 		if s, err = decodeSession(a.body); err != nil {
 			return a.invalid(r, err)
@@ -189,10 +195,11 @@ func (c *Client) post(ctx context.Context, base string, params CreateParams, hid
 
 // Delete logs s out, at the origin and with the User-Agent that s names. It
 // returns nil if the session has already ended. It does not modify s. It tries
-// again after a failure: see [WithRetries]. It sends nothing if ctx has ended:
-// use [context.WithoutCancel] for a log-out that must happen nonetheless.
+// again after a failure: see [WithRetries]. It sends nothing if ctx has ended: to
+// log out nonetheless, pass [context.WithoutCancel] of ctx. The error is, or wraps,
+// [ErrInvalidParams], an *[APIError], [ErrNotSent] or [ErrOutcomeUnknown].
 func (c *Client) Delete(ctx context.Context, s *Session) error {
-	c, err := c.ready(ctx, "log out")
+	c, err := c.orDefault(ctx, "log out")
 	if err != nil {
 		return err
 	}
@@ -201,11 +208,11 @@ func (c *Client) Delete(ctx context.Context, s *Session) error {
 		return fmt.Errorf("session: log out: %w: %w", ErrInvalidParams, err)
 	}
 	r := &request{
-		op:      "log out at",
+		op:      "log out at " + hostOf(base),
 		method:  http.MethodDelete,
 		base:    base,
 		session: s,
-		secrets: secrets{s.ID},
+		secrets: secrets{s.ID, s.LoginToken},
 	}
 	return c.do(ctx, r, func(a *answer) error {
 		if a.status/100 == 2 {
@@ -220,47 +227,38 @@ func (c *Client) Delete(ctx context.Context, s *Session) error {
 
 // request describes one API call.
 type request struct {
-	op        string // the call in words, before the host
+	op        string // the call in words, for errors
 	method    string
 	base      string   // origin
 	form      []byte   // body of a login
 	session   *Session // to log out; nil for a login
 	secrets   secrets
-	noSession bool // the call carries no session
+	noSession bool // the request carried no session; for CheckResponse, the other fields do not say
+
+	mayHaveArrived bool  // at the server, in this attempt or an earlier one
+	answered       error // the error of the last answer
 }
 
-// String returns the call in words, for errors.
-func (r *request) String() string { return strings.TrimSpace(r.op + " " + hostOf(r.base)) }
-
-// do sends r, and has check judge the answer. It tries again where that is
-// allowed and may help.
+// do sends r and passes the answer to check. It tries again as retryable allows.
 func (c *Client) do(ctx context.Context, r *request, check func(*answer) error) error {
-	mayHaveArrived := false
-	var answered error // the error of the last answer
-	fail := func(failed *transportError) *transportError {
-		failed.previous = answered
-		if mayHaveArrived = mayHaveArrived || failed.outcome != ErrNotSent; mayHaveArrived {
-			failed.outcome = ErrOutcomeUnknown
-		}
-		return failed
-	}
 	for n := 1; ; n++ {
 		start := time.Now()
 		a, err := c.attempt(ctx, r)
-		if failed, ok := err.(*transportError); ok {
-			err = fail(failed)
-		} else {
+		if err == nil {
 			err = check(a)
-			answered, mayHaveArrived = err, true
+			r.answered = err
+		}
+		if failed, ok := err.(*transportError); !ok || failed.outcome != ErrNotSent {
+			r.mayHaveArrived = true
 		}
 		c.log(ctx, r, a, err, n, time.Since(start))
-		if n > c.retries || ctx.Err() != nil || !r.retryable(err, mayHaveArrived) {
+		if n > c.retries || ctx.Err() != nil || !r.retryable(err) {
 			return err
 		}
 		select {
 		case <-time.After(backoff(n, 100*time.Millisecond, 2*time.Second)):
 		case <-ctx.Done():
-			return fail(newTransportError(ctx, r, ErrNotSent, err))
+			return newTransportError(ctx, r, ErrNotSent, err)
 		}
 	}
 }
@@ -268,11 +266,11 @@ func (c *Client) do(ctx context.Context, r *request, check func(*answer) error) 
 // retryable reports whether r may be sent again after err. A login may not, once
 // it may have arrived: it could lock the user out, send another SMS, or leave a
 // session behind. A log-out may, since it is idempotent.
-func (r *request) retryable(err error, mayHaveArrived bool) bool {
+func (r *request) retryable(err error) bool {
 	idempotent := r.method == http.MethodDelete
 	switch failed := err.(type) {
 	case *transportError:
-		return !failed.permanent && (idempotent || !mayHaveArrived)
+		return !failed.permanent && (idempotent || !r.mayHaveArrived)
 	case *APIError:
 		return idempotent && failed.StatusCode/100 == 5
 	}
@@ -280,7 +278,7 @@ func (r *request) retryable(err error, mayHaveArrived bool) bool {
 }
 
 // backoff returns how long to wait after the nth failure: first, doubled for each
-// failure up to limit, less up to 50% jitter.
+// failure up to limit, and reduced by up to 50% at random.
 func backoff(n int, first, limit time.Duration) time.Duration {
 	wait := min(limit, first<<min(n-1, 10))
 	return wait - rand.N(wait/2)

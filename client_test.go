@@ -6,7 +6,6 @@ import (
 	"log"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -17,24 +16,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
-
-// Rule 14.
-func TestLoginOverHTTP2(t *testing.T) {
-	t.Parallel()
-	var protocols []string
-	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		protocols = append(protocols, r.Proto)
-		w.WriteHeader(http.StatusCreated)
-		io.WriteString(w, `{"id":"1"}`)
-	}))
-	srv.EnableHTTP2 = true
-	srv.StartTLS()
-	defer srv.Close()
-	s, err := session.Create(t.Context(), alice, session.WithBaseURL(srv.URL), session.WithHTTPClient(srv.Client()))
-	require.NoError(t, err)
-	require.NoError(t, session.Delete(t.Context(), s))
-	assert.Equal(t, []string{"HTTP/2.0", "HTTP/2.0"}, protocols)
-}
 
 func TestTheCallersHTTPClientIsNotTouched(t *testing.T) {
 	t.Parallel()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"iter"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -52,7 +53,7 @@ func decodeSession(data []byte) (*Session, error) {
 	return s, nil
 }
 
-// sessionFields names the field of each member of an answer, the id excepted.
+// sessionFields returns the field of each member of an answer, except id.
 var sessionFields = map[string]func(*Session) any{
 	"language":                    func(s *Session) any { return &s.Language },
 	"login_token":                 func(s *Session) any { return &s.LoginToken },
@@ -77,7 +78,7 @@ var sessionFields = map[string]func(*Session) any{
 }
 
 // errorBody holds the members of a JSON error. Each is decoded by itself, so that
-// an odd one costs no other.
+// one bad member does not affect the others.
 type errorBody struct {
 	kind, title, message, instance string
 	data                           json.RawMessage
@@ -106,58 +107,63 @@ func (a *answer) parseError() errorBody {
 // decodeError decodes an error that is valid JSON. In 2021 the API put the type
 // and the data into a list of errors as well.
 func decodeError(value []byte) errorBody {
+	parts := pick(value, "type", "title", "error", "instance", "data", "errors")
 	body := errorBody{
-		kind:     parseString(member(value, "type")),
-		title:    parseString(member(value, "title")),
-		message:  cmp.Or(parseString(member(value, "error")), parseString(value)),
-		instance: parseString(member(value, "instance")),
-		data:     member(value, "data"),
+		kind:     parseString(parts["type"]),
+		title:    parseString(parts["title"]),
+		message:  cmp.Or(parseString(parts["error"]), parseString(value)),
+		instance: parseString(parts["instance"]),
+		data:     parts["data"],
 	}
-	for item := range elements(member(value, "errors")) {
+	for item := range elements(parts["errors"]) {
 		if item[0] != '{' {
 			continue
 		}
+		parts := pick(item, "type", "data")
 		if !validType(body.kind) {
-			body.kind = parseString(member(item, "type"))
+			body.kind = parseString(parts["type"])
 		}
-		body.itemData = member(item, "data")
+		body.itemData = parts["data"]
 		break
 	}
 	return body
 }
 
-// decodeDemand decodes the data of a demand for a second factor.
-func decodeDemand(data []byte) *TwoFactorError {
-	demand := &TwoFactorError{PartialSessionID: parseID(member(data, "partial_session_id"))}
-	methods := member(data, "two_factor_authentication_methods")
-	if method := parseString(methods); method != "" {
-		demand.Methods = []string{method}
+// decodeChallenge decodes the data of a demand for a second factor. Its lists have at
+// most maxElements entries.
+func decodeChallenge(data []byte) *TwoFactorError {
+	const methods, signRequests = "two_factor_authentication_methods", "u2f_sign_requests"
+	parts := pick(data, "partial_session_id", methods, signRequests)
+	challenge := &TwoFactorError{PartialSessionID: parseID(parts["partial_session_id"])}
+	if method := parseString(parts[methods]); method != "" {
+		challenge.Methods = []string{method}
 	}
-	for value := range elements(methods) {
+	for value := range elements(parts[methods]) {
 		if method := parseString(value); method != "" {
-			demand.Methods = append(demand.Methods, method)
+			challenge.Methods = append(challenge.Methods, method)
 		}
 	}
-	for value := range elements(member(data, "u2f_sign_requests")) {
+	for value := range elements(parts[signRequests]) {
 		if value[0] != '{' {
 			continue
 		}
-		sign := member(value, "sign_request")
-		demand.U2FSignRequests = append(demand.U2FSignRequests, U2FSignRequest{
-			AppID:     parseString(member(value, "app_id")),
-			Challenge: parseString(member(value, "challenge")),
-			Version:   parseString(member(sign, "version")),
-			KeyHandle: parseString(member(sign, "keyHandle")),
+		parts := pick(value, "app_id", "challenge", "sign_request")
+		sign := pick(parts["sign_request"], "version", "keyHandle")
+		challenge.U2FSignRequests = append(challenge.U2FSignRequests, U2FSignRequest{
+			AppID:     parseString(parts["app_id"]),
+			Challenge: parseString(parts["challenge"]),
+			Version:   parseString(sign["version"]),
+			KeyHandle: parseString(sign["keyHandle"]),
 		})
 	}
-	return demand
+	return challenge
 }
 
 // regionHost returns the host that a region mismatch names, in its data or by the
 // only header that does.
 func (a *answer) regionHost(body errorBody) string {
 	for _, data := range [...]json.RawMessage{body.data, body.itemData} {
-		if host := parseString(member(data, "host")); host != "" {
+		if host := parseString(pick(data, "host")["host"]); host != "" {
 			return host
 		}
 	}
@@ -169,12 +175,15 @@ func (a *answer) regionHost(body errorBody) string {
 
 // trimJSON removes a byte order mark and the white space around data.
 func trimJSON(data []byte) []byte {
-	return bytes.Trim(bytes.TrimPrefix(data, []byte("\ufeff")), " \t\r\n")
+	return bytes.Trim(bytes.TrimPrefix(data, []byte("\ufeff")), jsonSpace)
 }
+
+const jsonSpace = " \t\r\n"
 
 // members yields the keys and values of a JSON object, or the values of an array
 // with a nil key; nothing of any other value. The value must be valid JSON without
-// space around it.
+// space around it. Of a key it decodes \u escapes alone: no key of the API needs
+// another one, and a hostile answer may have 10,000 keys.
 func members(value []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
 		if len(value) == 0 || value[0] != '{' && value[0] != '[' {
@@ -188,7 +197,10 @@ func members(value []byte) iter.Seq2[[]byte, []byte] {
 				i = stringEnd(value, i)
 			}
 			if depth == 0 && c == ':' {
-				key, start = unquote(bytes.TrimSpace(value[start:i])), i+1
+				key, start = bytes.Trim(value[start:i], jsonSpace+`"`), i+1
+				if bytes.Contains(key, []byte(`\u`)) {
+					key = unquote(slices.Concat([]byte{'"'}, key, []byte{'"'}))
+				}
 			}
 			if depth == 0 && (c == ',' || c == '}' || c == ']') {
 				member := bytes.TrimSpace(value[start:i])
@@ -217,19 +229,19 @@ func stringEnd(value []byte, i int) int {
 	return i
 }
 
-// member returns the last value that a JSON object has under key, nil if there is
-// none.
-func member(object []byte, key string) (last []byte) {
-	for k, value := range members(object) {
-		if string(k) == key {
-			last = value
+// pick returns the values of a JSON object under keys, the last of each.
+func pick(object []byte, keys ...string) map[string][]byte {
+	picked := make(map[string][]byte, len(keys))
+	for key, value := range members(object) {
+		if slices.Contains(keys, string(key)) {
+			picked[string(key)] = value
 		}
 	}
-	return last
+	return picked
 }
 
-// maxElements limits every list of an answer: 64 KiB hold 32,000 elements, for
-// each of which a U2FSignRequest would take 64 bytes.
+// maxElements limits every list of an answer. One of 64 KiB can hold 32,000
+// elements, and a U2FSignRequest takes 64 bytes.
 const maxElements = 32
 
 // elements yields the first elements of a JSON array, up to maxElements.

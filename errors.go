@@ -17,16 +17,17 @@ import (
 	"time"
 )
 
-// Errors of this package match these by [errors.Is].
+// Use [errors.Is] to compare errors of this package with these.
 var (
 	// ErrInvalidParams is matched if a parameter or an option is refused. Nothing
 	// was sent.
 	ErrInvalidParams = errors.New("invalid parameters")
 	// ErrNotAuthenticated is matched if the API refuses the user: the password or
 	// the code is wrong, the user is locked out, a second factor is required, the
-	// session has ended. A region mismatch does not match.
+	// session has ended. A 401 of unknown type matches, a region mismatch does not.
 	ErrNotAuthenticated = errors.New("not authenticated")
-	// ErrInvalidUsernameOrPassword is matched if the API says so.
+	// ErrInvalidUsernameOrPassword is matched if the API refuses the user name or the
+	// password.
 	ErrInvalidUsernameOrPassword = errors.New("invalid username or password")
 	// ErrOneTimePasswordIncorrect is matched if the API refuses the second factor.
 	ErrOneTimePasswordIncorrect = errors.New("one-time password incorrect")
@@ -54,8 +55,10 @@ var (
 )
 
 // APIError is an answer of the server other than success. It matches the Err
-// variables by its type, and by its status if that says enough. The API pairs
-// types and statuses loosely, so each counts without the other.
+// variables by Type or by StatusCode. Either is enough, since the API pairs them
+// loosely. These statuses match without a type: 401 ErrNotAuthenticated, 429
+// ErrRateLimited, 2xx ErrInvalidResponse and ErrOutcomeUnknown, 5xx
+// ErrOutcomeUnknown.
 //
 // Type, Title, Message and Instance are texts of the server: without control
 // characters, cut to 256 bytes, and redacted if they repeat a secret of the
@@ -68,7 +71,7 @@ type APIError struct {
 	Message    string          // for people, in the language of WithLanguage
 	Instance   string          // identifies the request to Files.com support; from the body, else from X-Request-Id
 	RetryAfter time.Duration   // from the header; 0 if the server sent none, or one of more than 24 hours
-	Data       json.RawMessage // depends on Type
+	Data       json.RawMessage // depends on Type; nil if there is none
 
 	op        string // what was being done
 	err       error  // what is wrong with the answer, or what to do; nil if there is nothing to say
@@ -157,7 +160,7 @@ func (e APIError) LogValue() slog.Value {
 // second call. Printing, logging and marshalling a TwoFactorError shows no secret:
 // to store it outside the process, store its fields.
 type TwoFactorError struct {
-	Methods          []string // "totp", "sms", "yubi", "u2f", "webauthn" and others, as the API spells them
+	Methods          []string // "totp", "sms", "yubi", "u2f", "webauthn" and others, as the API spells them; at most 32
 	PartialSessionID string   // secret: takes the place of the password; empty if the API sent none
 	U2FSignRequests  []U2FSignRequest
 	Err              error // the *APIError
@@ -183,8 +186,9 @@ func (e *TwoFactorError) Error() string {
 func (e *TwoFactorError) Unwrap() error { return e.Err }
 
 // Answer returns the parameters of the second call: those of the first call and
-// the code, without white space around it, nor inside a code of digits. A blank
-// code is refused by [Client.Create].
+// the code, with white space around it removed. In a code of digits it removes
+// inner white space too. [Client.Create] refuses a blank code. Answer modifies
+// neither e nor params.
 //
 // The answer of a key (methods yubi, u2f and webauthn) is sent with the partial
 // session ID and without the password. A code of digits is sent with the password,
@@ -230,13 +234,11 @@ func (e TwoFactorError) LogValue() slog.Value {
 // RegionMismatchError says that the site is served from another host, to which the
 // login was not moved. See [WithTrustedHosts].
 type RegionMismatchError struct {
-	Host string // the login could move there if it were trusted; empty if the API named no such host
+	Host string // in lower case; empty if the API named no host that could be trusted
 	Err  error  // the *APIError
-
-	origin func() string // of Host; a function, since fmt would print a string that Host may not show
 }
 
-// Error names the host and says how to go there.
+// Error names the host and says how to use it.
 func (e *RegionMismatchError) Error() string {
 	text := "the site is served from another host; ask Files.com for its base URL"
 	if e.Host != "" {
@@ -252,15 +254,17 @@ func (e *RegionMismatchError) Error() string {
 func (e *RegionMismatchError) Unwrap() error { return e.Err }
 
 // CheckResponse is for the caller's own calls to the API. It returns nil for a
-// 2xx, else the typed error of the answer: an *[APIError], a *[TwoFactorError] or a
-// *[RegionMismatchError]. It reads at most 64 KiB of the body. The caller can read
-// the body again from its start, and closes it.
+// 2xx, of which it reads nothing, else the typed error of the answer: an
+// *[APIError], a *[TwoFactorError] or a *[RegionMismatchError]. It reads at most
+// 64 KiB of the body. The caller can read the body again from its start, including
+// an error at its end, and closes it. The error matches [ErrSessionEnded] only if
+// the request carried [AuthHeader]. A nil resp is [ErrInvalidParams].
 func CheckResponse(resp *http.Response) error {
 	return checkResponse(resp, resp != nil && resp.Request != nil && resp.Request.Header.Get(AuthHeader) == "")
 }
 
-// checkResponse is CheckResponse for the answer to a request of which the caller
-// knows whether it carried a session.
+// checkResponse is CheckResponse. noSession says that the request carried no
+// session.
 func checkResponse(resp *http.Response, noSession bool) error {
 	if resp == nil {
 		return fmt.Errorf("session: check a response: %w: the *http.Response is nil", ErrInvalidParams)
@@ -270,17 +274,20 @@ func checkResponse(resp *http.Response, noSession bool) error {
 	}
 	ctx := context.Background()
 	r := &request{op: "call", noSession: noSession}
+	a := &answer{status: resp.StatusCode, header: resp.Header}
 	if req := resp.Request; req != nil {
 		ctx = req.Context()
 		if req.URL != nil {
 			r.base = req.URL.Scheme + "://" + req.URL.Host
-			r.op = cmp.Or(req.Method, http.MethodGet)
+			r.op = cmp.Or(req.Method, http.MethodGet) + " " + req.URL.Host
+		}
+		if noSession && resp.StatusCode == http.StatusUnauthorized && req.Header.Get("X-FilesAPI-Key") == "" {
+			a.err = errNoSession
 		}
 		reauthentication := req.Header.Get("X-Files-Reauthentication")
 		r.secrets = secrets{req.Header.Get(AuthHeader), req.Header.Get("X-FilesAPI-Key"),
 			reauthentication, strings.TrimPrefix(reauthentication, "password:")}
 	}
-	a := &answer{status: resp.StatusCode, header: resp.Header}
 	if resp.Body != nil && resp.StatusCode >= 200 {
 		data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 		resp.Body = struct {
@@ -294,9 +301,6 @@ func checkResponse(resp *http.Response, noSession bool) error {
 			a.err = newTransportError(ctx, r, nil, err)
 		}
 	}
-	if noSession && a.err == nil && resp.StatusCode == http.StatusUnauthorized && resp.Request.Header.Get("X-FilesAPI-Key") == "" {
-		a.err = errNoSession
-	}
 	return a.error(r)
 }
 
@@ -305,23 +309,23 @@ var (
 	errRedirect  = errors.New("redirects are not followed; use the base URL of the site itself")
 )
 
-// invalid returns the error of a success that proves no session.
+// invalid returns the error of a 2xx that proves no session.
 func (a *answer) invalid(r *request, reason error) error {
 	media, _, _ := mime.ParseMediaType(a.header.Get("Content-Type"))
 	return &APIError{
 		StatusCode: a.status,
 		Instance:   r.secrets.clean(a.header.Get("X-Request-Id")),
-		op:         r.String(),
+		op:         r.op,
 		err:        fmt.Errorf("%w (%s): %w", ErrInvalidResponse, cmp.Or(r.secrets.clean(media), "no media type"), reason),
 		noSession:  r.noSession,
 	}
 }
 
-// error returns the typed error of an answer that is no success.
+// error returns the typed error of an answer with another status than 2xx.
 func (a *answer) error(r *request) error {
 	body := a.parseError()
-	demand, item := decodeDemand(body.data), decodeDemand(body.itemData)
-	hide := slices.Concat(r.secrets, secrets{demand.PartialSessionID, item.PartialSessionID})
+	challenge, nested := decodeChallenge(body.data), decodeChallenge(body.itemData) // their partial session IDs are secrets
+	hide := slices.Concat(r.secrets, secrets{challenge.PartialSessionID, nested.PartialSessionID})
 	err := &APIError{
 		StatusCode: a.status,
 		Type:       hide.cleanType(body.kind),
@@ -330,32 +334,31 @@ func (a *answer) error(r *request) error {
 		Instance:   hide.clean(body.instance),
 		RetryAfter: retryAfter(a.header, time.Now()),
 		Data:       body.data,
-		op:         r.String(),
+		op:         r.op,
 		err:        a.err,
 		noSession:  r.noSession,
 	}
 	_, name := splitType(body.kind)
 	switch {
 	case name == twoFactorRequired:
-		if len(demand.Methods) == 0 {
-			demand.Methods = item.Methods
+		if len(challenge.Methods) == 0 {
+			challenge.Methods = nested.Methods
 		}
-		if len(demand.U2FSignRequests) == 0 {
-			demand.U2FSignRequests = item.U2FSignRequests
+		if len(challenge.U2FSignRequests) == 0 {
+			challenge.U2FSignRequests = nested.U2FSignRequests
 		}
-		demand.PartialSessionID = cmp.Or(demand.PartialSessionID, item.PartialSessionID)
-		for i, method := range demand.Methods {
-			demand.Methods[i] = hide.clean(method)
+		challenge.PartialSessionID = cmp.Or(challenge.PartialSessionID, nested.PartialSessionID)
+		for i, method := range challenge.Methods {
+			challenge.Methods[i] = hide.clean(method)
 		}
-		demand.Err = err
-		return demand
+		challenge.Err = err
+		return challenge
 	case a.isRegionMismatch(body.kind):
-		origin := regionOrigin(r.base, a.regionHost(body))
-		moved := &RegionMismatchError{Host: hostOf(origin), Err: err, origin: func() string { return origin }}
-		if hide.in(moved.Host) {
-			moved.Host = ""
+		mismatch := &RegionMismatchError{Host: hostOf(regionOrigin(r.base, a.regionHost(body))), Err: err}
+		if hide.in(mismatch.Host) { // no text may show it, so no request goes there
+			mismatch.Host = ""
 		}
-		return moved
+		return mismatch
 	}
 	return err
 }
@@ -382,8 +385,8 @@ const (
 	regionMismatch            = "lockout-region-mismatch"
 )
 
-// isSessionEndName reports whether name says that a session has ended. It is not known
-// which of them the API sends.
+// isSessionEndName reports whether name says that a session has ended. The
+// documentation does not say which one the API sends.
 func isSessionEndName(name string) bool {
 	return name == "invalid-credentials" || name == "invalid-session" || name == "authentication-required"
 }

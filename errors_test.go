@@ -106,7 +106,7 @@ func TestErrorsOfTheAPI(t *testing.T) {
 				assert.Equal(t, want, errors.Is(err, sentinel), "%v", sentinel)
 			}
 			assert.Contains(t, err.Error(), fmt.Sprint(tc.status))
-			assertQuiet(t, err)
+			assertHidesSecrets(t, err)
 			assert.Len(t, srv.seen(), 1)
 
 			// the caller's own calls get the same
@@ -121,7 +121,7 @@ func TestErrorsOfTheAPI(t *testing.T) {
 			for _, sentinel := range sentinels {
 				assert.Equal(t, slices.Contains(tc.is, sentinel), errors.Is(err, sentinel), "%v", sentinel)
 			}
-			assertQuiet(t, err)
+			assertHidesSecrets(t, err)
 			again, err := io.ReadAll(resp.Body)
 			require.NoError(t, err)
 			assert.Equal(t, tc.body, string(again))
@@ -150,7 +150,7 @@ func TestServerTextsAreCleaned(t *testing.T) {
 			_, err := client(t, srv).Create(t.Context(), session.CreateParams{Username: "alice", Password: passwordCanary, OTP: otpCanary, PartialSessionID: partialCanary})
 			api := apiError(t, err)
 			assert.Equal(t, []string{tc.shown, tc.shown, tc.shown}, []string{api.Title, api.Message, api.Instance})
-			assertQuiet(t, err)
+			assertHidesSecrets(t, err)
 		})
 	}
 }
@@ -164,7 +164,7 @@ func TestASecretWithControlCharactersIsRedacted(t *testing.T) {
 
 func TestEscapesOfASecretAreRedactedInEitherCase(t *testing.T) {
 	t.Parallel()
-	for _, echo := range []string{"pass+word%2Bcanary%261", "pass+word%2bcanary%261", "pass%20word+canary&1", "PASS WORD+CANARY&1"} {
+	for _, echo := range []string{"pass+word%2Bcanary%261", "pass+word%2bcanary%261", "pass%20word+canary&1", "pass%20word%2Bcanary%261", "PASS WORD+CANARY&1"} {
 		err := refused(t, 422, `{"error":"cannot parse `+echo+`"}`, http.Header{})
 		assert.Equal(t, "[redacted]", apiError(t, err).Message, echo)
 	}
@@ -182,11 +182,21 @@ func TestAShortSecretHidesOnlyTheTextWhereItStandsAlone(t *testing.T) {
 		{password: "ü", otp: "1", message: "müde", want: "müde"},
 		{password: "a+b", otp: "1", message: "password=a%2bb", want: "[redacted]"},
 		{password: "12345678", otp: "1", message: "request 9123456789", want: "[redacted]"},
+		{password: "secret", otp: "1", message: "instance 8d11", want: "instance 8d11"},
+		{password: "secret\n", otp: "12345678\n", message: "instance x12345678x", want: "[redacted]"},
+		{password: "sec\aret", otp: "1", message: "password secret", want: "[redacted]"},
 	} {
 		srv := answer(t, 422, `{"error":`+jsonString(tc.message)+`}`)
 		_, err := client(t, srv).Create(t.Context(), session.CreateParams{Username: "alice", Password: tc.password, OTP: tc.otp})
 		assert.Equal(t, tc.want, apiError(t, err).Message, "%+v", tc)
 	}
+}
+
+func TestALoginTokenIsRedacted(t *testing.T) {
+	t.Parallel()
+	srv := answer(t, 422, `{"error":"`+tokenCanary+`"}`)
+	err := client(t, srv).Delete(t.Context(), &session.Session{ID: idCanary, LoginToken: tokenCanary})
+	assert.Equal(t, "[redacted]", apiError(t, err).Message)
 }
 
 func TestARateLimitSaysWhenToTryAgain(t *testing.T) {
@@ -304,7 +314,7 @@ func TestCheckResponse(t *testing.T) {
 
 	req.Header.Set("X-Files-Reauthentication", "password:"+passwordCanary)
 	resp.Header = http.Header{"X-Request-Id": {passwordCanary}}
-	assertQuiet(t, session.CheckResponse(resp))
+	assertHidesSecrets(t, session.CheckResponse(resp))
 
 	resp.Body = failingBody{errBroken}
 	err = session.CheckResponse(resp)
@@ -321,7 +331,7 @@ func (b failingBody) Close() error             { return nil }
 
 // A program that logs in again after ErrSessionEnded must not do so for a request
 // that had no session to end.
-func TestOnlyARequestWithASessionMeetsItsEnd(t *testing.T) {
+func TestErrSessionEndedRequiresASessionInTheRequest(t *testing.T) {
 	t.Parallel()
 	body := payload(t, "error_invalid_credentials_401_live_2024.json")
 	for _, tc := range []struct {
@@ -343,7 +353,7 @@ func TestOnlyARequestWithASessionMeetsItsEnd(t *testing.T) {
 		assert.ErrorIs(t, err, session.ErrNotAuthenticated, tc.name)
 		assert.Equal(t, tc.ended, errors.Is(err, session.ErrSessionEnded), tc.name)
 		assert.Equal(t, tc.told, strings.Contains(err.Error(), "the request carried no session"), tc.name)
-		assertQuiet(t, err)
+		assertHidesSecrets(t, err)
 	}
 	assert.NotErrorIs(t, refused(t, 401, body, http.Header{}), session.ErrSessionEnded, "a login has none")
 	assert.ErrorIs(t, &session.APIError{Type: "not-authenticated/invalid-session"}, session.ErrSessionEnded, "as a test of a caller makes it")

@@ -16,8 +16,8 @@ import (
 	"github.com/filescom/session/sessiontest"
 )
 
-// Log in, call the API, log out. Here against the fake server of package
-// sessiontest; a real site is named by WithSubdomain.
+// Log in, list the root folder, log out. The server is the fake one of package
+// sessiontest. WithSubdomain names a real site.
 func Example() {
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
 	defer srv.Close()
@@ -38,8 +38,7 @@ func Example() {
 	// listed the folder: 200
 }
 
-// list makes a call with a session of its own accord; see Transport for a client
-// that does so by itself.
+// list sends the session by hand. A Transport does that for every request.
 func list(ctx context.Context, s *session.Session) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.BaseURL+"/api/rest/v1/folders/", nil)
 	if err != nil {
@@ -49,7 +48,7 @@ func list(ctx context.Context, s *session.Session) error {
 	req.Header.Set("User-Agent", s.UserAgent) // the session may be bound to it
 	hc := &http.Client{
 		Timeout: time.Minute,
-		CheckRedirect: func(*http.Request, []*http.Request) error { // net/http would take the session to any host
+		CheckRedirect: func(*http.Request, []*http.Request) error { // net/http would send the session to any host
 			return http.ErrUseLastResponse
 		},
 	}
@@ -65,7 +64,7 @@ func list(ctx context.Context, s *session.Session) error {
 	return nil
 }
 
-// A Client keeps its options, and serves any number of users.
+// A Client keeps its options and serves any number of users.
 func ExampleClient() {
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"},
 		sessiontest.User{Username: "bob", Password: "hunter2"})
@@ -96,7 +95,7 @@ func ExampleWithOTP() {
 	ctx := context.Background()
 
 	ask := func(ctx context.Context, challenge *session.TwoFactorError) (string, error) {
-		fmt.Println("a code, please, by one of", challenge.Methods)
+		fmt.Println("Enter a code by one of", challenge.Methods)
 		return "123456", nil // ask the user
 	}
 	s, err := session.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"},
@@ -107,12 +106,12 @@ func ExampleWithOTP() {
 	defer session.Delete(ctx, s)
 	fmt.Println("logged in:", s.ID != "")
 	// Output:
-	// a code, please, by one of [totp sms]
+	// Enter a code by one of [totp sms]
 	// logged in: true
 }
 
-// A web server logs a user in across two requests: the first one posts the
-// password and holds the challenge, the second one answers it with the code.
+// A web server logs a user in by two requests. The first one posts the password
+// and keeps the challenge. The second one answers it with the code.
 func ExampleTwoFactorError_Answer() {
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret", OTP: "123456"})
 	defer srv.Close()
@@ -122,10 +121,10 @@ func ExampleTwoFactorError_Answer() {
 	}
 
 	type pending struct {
-		params    session.CreateParams // the password is wanted again, with a code of digits
+		params    session.CreateParams // the password is sent again with a code of digits
 		challenge *session.TwoFactorError
 	}
-	var held sync.Map // by a random cookie, and for minutes only, in a real server
+	var held sync.Map // a real server keeps it by a random cookie, and for a few minutes only
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
 		params := session.CreateParams{Username: r.FormValue("username"), Password: r.FormValue("password")}
@@ -134,7 +133,7 @@ func ExampleTwoFactorError_Answer() {
 		switch {
 		case errors.As(err, &challenge):
 			held.Store("cookie", pending{params, challenge})
-			fmt.Fprintln(w, "Your code, please.")
+			fmt.Fprintln(w, "Enter your code.")
 		case errors.Is(err, session.ErrNotAuthenticated):
 			http.Error(w, "Wrong user name or password.", http.StatusForbidden)
 		case err != nil:
@@ -170,7 +169,7 @@ func ExampleTwoFactorError_Answer() {
 	post("/login", url.Values{"username": {"alice"}, "password": {"secret"}})
 	post("/code", url.Values{"code": {"123456"}})
 	// Output:
-	// Your code, please.
+	// Enter your code.
 	// Welcome.
 }
 
@@ -186,7 +185,7 @@ func ExampleAPIError() {
 	case err == nil:
 		fmt.Println("logged in")
 	case errors.As(err, &challenge):
-		fmt.Println("a second factor is wanted:", challenge.Methods)
+		fmt.Println("a second factor is required:", challenge.Methods)
 	case errors.Is(err, session.ErrLockedOut):
 		fmt.Println("locked out: wait, do not try again")
 	case errors.Is(err, session.ErrInvalidUsernameOrPassword):
@@ -205,8 +204,7 @@ func ExampleAPIError() {
 	// 401 not-authenticated/invalid-username-or-password
 }
 
-// A Source logs in when there is no session, and shares the session that there
-// is.
+// A Source logs in when there is no session. All callers share its session.
 func ExampleSource() {
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
 	defer srv.Close()
@@ -236,7 +234,7 @@ func ExampleSource() {
 }
 
 // A Transport sends the session with each request to the site, and to no other
-// host, and logs in again when the session has ended.
+// host. It logs in again when the session has ended.
 func ExampleTransport() {
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
 	defer srv.Close()
@@ -260,7 +258,7 @@ func ExampleTransport() {
 		}
 		resp.Body.Close()
 		fmt.Println(resp.Status)
-		srv.Expire(srv.Sessions()[0]) // as a timeout would
+		srv.Expire(srv.Sessions()[0]) // as if it had timed out
 	}
 	// Output:
 	// logging in

@@ -54,9 +54,9 @@ func assertNoSecret(t *testing.T, text string) {
 	}
 }
 
-// assertQuiet checks that no way of printing, logging or marshalling v shows a
+// assertHidesSecrets checks that no way of printing, logging or marshalling v shows a
 // canary, nor does any error that v wraps.
-func assertQuiet(t *testing.T, v any) {
+func assertHidesSecrets(t *testing.T, v any) {
 	t.Helper()
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t", "%e", "%c", "%U", "%o", "%b", "%T", "%10.3v", "%+q"} {
 		assertNoSecret(t, fmt.Sprintf(verb, v))
@@ -75,11 +75,11 @@ func assertQuiet(t *testing.T, v any) {
 	switch e := v.(type) {
 	case interface{ Unwrap() error }:
 		if e.Unwrap() != nil {
-			assertQuiet(t, e.Unwrap())
+			assertHidesSecrets(t, e.Unwrap())
 		}
 	case interface{ Unwrap() []error }:
 		for _, err := range e.Unwrap() {
-			assertQuiet(t, err)
+			assertHidesSecrets(t, err)
 		}
 	}
 }

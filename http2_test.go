@@ -106,7 +106,7 @@ func TestALoginIsPostedOnceOverHTTP2(t *testing.T) {
 			_, err := c().Create(t.Context(), alice)
 			assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
 			assert.NotErrorIs(t, err, session.ErrNotSent)
-			assertQuiet(t, err)
+			assertHidesSecrets(t, err)
 			assert.Equal(t, 1, requests())
 		})
 	}
@@ -128,14 +128,15 @@ func TestALogOutEndsAfterThreeConnections(t *testing.T) {
 			c, requests := http2Server(t, false, answer)
 			err := c(session.WithRetries(0)).Delete(t.Context(), &session.Session{ID: idCanary})
 			assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
-			assertQuiet(t, err)
+			assertHidesSecrets(t, err)
 			assert.LessOrEqual(t, requests(), 3)
 		})
 	}
 }
 
-// An answer of 4 MiB is not kept in memory while its first 64 KiB are read.
-func TestALargeAnswerTakesLittleMemory(t *testing.T) {
+// An answer of 4 MiB is not kept in memory while its first 64 KiB are read, and a
+// hostile one of 64 KiB does not become many times as large.
+func TestNoAnswerTakesMuchMemory(t *testing.T) {
 	large := bytes.Repeat([]byte("x"), 4<<20)
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusCreated)
@@ -152,11 +153,21 @@ func TestALargeAnswerTakesLittleMemory(t *testing.T) {
 	logIn() // connects
 	assert.Less(t, allocated(logIn), uint64(2<<20))
 
-	list := "[" + strings.Repeat("{},", 21_000) + "{}]"
-	assert.Less(t, allocated(func() {
-		err := refused(t, 401, `{"type":"not-authenticated/two-factor-authentication-error","data":{"u2f_sign_requests":`+list+`}}`, http.Header{})
-		var challenge *session.TwoFactorError
-		require.ErrorAs(t, err, &challenge)
-		assert.Len(t, challenge.U2FSignRequests, 32)
-	}), uint64(2<<20))
+	const kind = `"type":"not-authenticated/two-factor-authentication-error"`
+	for _, body := range []string{
+		`{` + kind + `,"data":{"u2f_sign_requests":[` + strings.Repeat("{},", 21_000) + `{}]}}`,
+		`{` + strings.Repeat("\"\xff\":0,", 10_900) + kind + `}`,
+		`{` + strings.Repeat(`"\n":0,`, 9_300) + kind + `}`,
+		`{` + strings.Repeat(`"\u0000":0,`, 5_900) + kind + `}`,
+		`{` + kind + `,"errors":[` + strings.Repeat("0,", 32_000) + `0]}`,
+	} {
+		assert.Less(t, allocated(func() {
+			err := refused(t, 401, body, http.Header{})
+			var challenge *session.TwoFactorError
+			require.ErrorAs(t, err, &challenge)
+			assert.LessOrEqual(t, len(challenge.U2FSignRequests), 32)
+		}), uint64(2<<20), body[:60])
+		logIn := func() { created(t, strings.Replace(body, kind, `"id":"1"`, 1)) }
+		assert.Less(t, allocated(logIn), uint64(2<<20), body[:60])
+	}
 }

@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
 
-// Option configures a [Client]. Options are applied in order. Of two options of
-// one kind, the last one counts.
+// Option configures a [Client]. If an option is given twice, the last one applies.
 type Option func(*config) error
 
 type config struct {
@@ -34,6 +34,14 @@ func badOption(name, format string, args ...any) error {
 	return fmt.Errorf("session: %w: %s: %s", ErrInvalidParams, name, fmt.Sprintf(format, args...))
 }
 
+// quote quotes a value, unless it may be a URL with a password in it.
+func quote(value string) string {
+	if strings.Contains(value, "@") {
+		return "the value"
+	}
+	return strconv.Quote(value)
+}
+
 // WithSubdomain sends requests to a site of files.com: "mysite" stands for
 // https://mysite.files.com.
 func WithSubdomain(name string) Option {
@@ -42,19 +50,19 @@ func WithSubdomain(name string) Option {
 		switch {
 		case name == "":
 			return badOption("WithSubdomain", `the name is empty; use the name of the site, such as "mysite"`)
-		case isHost && strings.EqualFold(name, label+".files.com"):
+		case isDNSLabel(label) && strings.EqualFold(name, label+".files.com"):
 			return badOption("WithSubdomain", `%q is a host name; use %q, or WithBaseURL("https://%s")`, name, label, name)
 		case isHost && isHostName(name):
 			return badOption("WithSubdomain", `%q is a host name; use WithBaseURL("https://%s")`, name, name)
 		case !isDNSLabel(name):
-			return badOption("WithSubdomain", `%q is not a DNS label; use up to 63 letters, digits and hyphens, such as "mysite"`, name)
+			return badOption("WithSubdomain", `%s is not a DNS label; use up to 63 letters, digits and hyphens, such as "mysite"`, quote(name))
 		}
 		c.base = "https://" + strings.ToLower(name) + ".files.com"
 		return nil
 	}
 }
 
-// WithBaseURL sends requests to an origin, such as the own domain of a site or a
+// WithBaseURL sends requests to an origin, such as the custom domain of a site or a
 // test server: https, or http on loopback. It has no path.
 func WithBaseURL(rawURL string) Option {
 	return func(c *config) error {
@@ -67,16 +75,18 @@ func WithBaseURL(rawURL string) Option {
 	}
 }
 
-// WithTrustedHosts names the hosts to which the server may move a login, with its
-// password, when it says that the site is served from there. A client of
-// files.com trusts every host of files.com without this option. For tests, a
-// client of a loopback address may trust "127.0.0.1:port".
+// WithTrustedHosts lists the hosts to which the server may move a login, when it
+// says that the site is served from there. The password is sent there, over https
+// on the default port. A client of files.com trusts every host of files.com without
+// this option. The case of a host does not matter. A second WithTrustedHosts
+// replaces the list. For tests, a client of a loopback address may trust
+// "127.0.0.1:port".
 func WithTrustedHosts(hosts ...string) Option {
 	return func(c *config) error {
 		c.trusted = nil
 		for _, host := range hosts {
 			if !isHostName(host) && !isLoopbackPort(strings.ToLower(host)) {
-				return badOption("WithTrustedHosts", `%q is not a host name; use a name without scheme and port, such as "files.example.com"`, host)
+				return badOption("WithTrustedHosts", `%s is not a host name; use a name without scheme and port, such as "files.example.com"`, quote(host))
 			}
 			c.trusted = append(c.trusted, strings.ToLower(host))
 		}
@@ -84,9 +94,11 @@ func WithTrustedHosts(hosts ...string) Option {
 	}
 }
 
-// WithHTTPClient sends requests by a copy of hc. It does not modify hc. The copy
-// keeps the Transport and the Timeout, but not the Jar, since several users share
-// a client, nor CheckRedirect, since no redirect is followed.
+// WithHTTPClient sends requests through a copy of hc. It does not modify hc. The
+// copy keeps the Transport and the Timeout, but not the Jar, since several users
+// share a client, nor CheckRedirect, since no redirect is followed. The Transport is
+// shared with hc, not copied. If it does not support [net/http/httptrace], no
+// failure of it matches [ErrNotSent], and no login is tried again.
 func WithHTTPClient(hc *http.Client) Option {
 	return func(c *config) error {
 		if hc == nil {
@@ -103,7 +115,7 @@ func WithHTTPClient(hc *http.Client) Option {
 // WithTimeout limits each exchange with the server, from the connection to the
 // last byte of the answer. A login takes more than one exchange if it needs a
 // second factor, moves to another host, or is tried again. A shorter Timeout of
-// the client of [WithHTTPClient] and a deadline of the context count too. The
+// the client of [WithHTTPClient] and a deadline of the context also apply. The
 // default is 30 seconds. d must be above 0.
 func WithTimeout(d time.Duration) Option {
 	return func(c *config) error {
@@ -117,8 +129,10 @@ func WithTimeout(d time.Duration) Option {
 
 // WithRetries sets how often at most a request is tried again. A login is tried
 // again only if no connection was established. A log-out is tried again after
-// every failure of the transport, and after a 5xx. The default is 2. 0 turns
-// retries off.
+// every failure of the transport, and after a 5xx. Neither is after a certificate
+// that does not verify, or a proxy that requires authentication. The waits are
+// 100 ms, doubled up to 2 seconds, each reduced by up to 50% at random. The default
+// is 2. 0 turns retries off.
 func WithRetries(n int) Option {
 	return func(c *config) error {
 		if n < 0 {
@@ -130,7 +144,8 @@ func WithRetries(n int) Option {
 }
 
 // WithUserAgent puts a product, such as "backup/1.4", before our own in the
-// User-Agent header. Keep it stable: a session may be bound to it.
+// User-Agent header: up to 236 bytes of printable ASCII. Keep it stable: a session
+// may be bound to it.
 func WithUserAgent(product string) Option {
 	return func(c *config) error {
 		whole := product + " " + ourUserAgent
@@ -143,7 +158,7 @@ func WithUserAgent(product string) Option {
 }
 
 // WithLanguage asks the server for messages in a language, by an Accept-Language
-// header such as "de" or "pt-BR, pt;q=0.8".
+// header of up to 256 bytes, such as "de" or "pt-BR, pt;q=0.8".
 func WithLanguage(tag string) Option {
 	return func(c *config) error {
 		if !validHeaderText(tag) {
@@ -157,18 +172,19 @@ func WithLanguage(tag string) Option {
 // WithLogger logs every attempt of a request, at Debug if it succeeds and at Warn
 // if it fails. A record has the method, the host, the duration, the number of the
 // attempt, the status, the type and the instance of an error, and the error if
-// there was no answer. It never has a secret.
+// there was no answer. It never has a secret. Several goroutines may log at a time.
 func WithLogger(l *slog.Logger) Option {
 	return func(c *config) error {
 		if l == nil || l.Handler() == nil {
-			return badOption("WithLogger", "the *slog.Logger is nil or has no handler; leave the option out for no log")
+			return badOption("WithLogger", "the *slog.Logger has no handler; make one by slog.New, or leave the option out")
 		}
 		c.logger = l
 		return nil
 	}
 }
 
-// WithOTP answers a demand for a second factor by f, once for each host.
+// WithOTP makes Create call f when the server requires a second factor, at most
+// once for each host. See [OTPFunc].
 func WithOTP(f OTPFunc) Option {
 	return func(c *config) error {
 		if f == nil {
@@ -179,8 +195,8 @@ func WithOTP(f OTPFunc) Option {
 	}
 }
 
-// validHeaderText reports whether s is the value of a header as it stands: up to
-// 256 bytes of printable ASCII, no space around them.
+// validHeaderText reports whether s is 1 to 256 bytes of printable ASCII without
+// leading or trailing space.
 func validHeaderText(s string) bool {
 	return 1 <= len(s) && len(s) <= 256 && visibleASCII(strings.ReplaceAll(s, " ", "")) && strings.TrimSpace(s) == s
 }

@@ -72,7 +72,7 @@ func TestBadOptionsAreReportedByNewClient(t *testing.T) {
 	} {
 		_, err := session.NewClient(opt)
 		assert.ErrorIs(t, err, session.ErrInvalidParams, name)
-		assertQuiet(t, err)
+		assertHidesSecrets(t, err)
 		_, err = session.Create(t.Context(), alice, opt)
 		assert.ErrorIs(t, err, session.ErrInvalidParams, name)
 		assert.ErrorIs(t, session.Delete(t.Context(), &session.Session{ID: "1"}, opt), session.ErrInvalidParams, name)
@@ -88,7 +88,7 @@ func TestTheMessageOfABadOptionSaysWhatToWrite(t *testing.T) {
 		{opt: session.WithBaseURL(" "), want: `WithBaseURL: base URL is empty; use an origin such as "https://mysite.files.com"`},
 		{opt: session.WithBaseURL("mysite.files.com"), want: `WithBaseURL: base URL "mysite.files.com" has no scheme; use "https://mysite.files.com"`},
 		{opt: session.WithBaseURL("ftp://mysite.files.com"), want: `WithBaseURL: base URL does not begin with https://; use an origin such as "https://mysite.files.com"`},
-		{opt: session.WithBaseURL("http://mysite.files.com"), want: `WithBaseURL: base URL is not encrypted; use "https://mysite.files.com", since http is for loopback alone`},
+		{opt: session.WithBaseURL("http://mysite.files.com"), want: `WithBaseURL: base URL is not encrypted; use "https://mysite.files.com", since http is accepted for loopback only`},
 		{opt: session.WithBaseURL("https://mysite.files.com/api/rest/v1"), want: `WithBaseURL: base URL has a path; use "https://mysite.files.com"`},
 		{opt: session.WithBaseURL("https://mysite.files.com/?a=b"), want: `WithBaseURL: base URL has a query; use "https://mysite.files.com"`},
 		{opt: session.WithBaseURL("https://mysite.files.com/#a"), want: `WithBaseURL: base URL has a fragment; use "https://mysite.files.com"`},
@@ -100,18 +100,23 @@ func TestTheMessageOfABadOptionSaysWhatToWrite(t *testing.T) {
 		{opt: session.WithSubdomain("mysite.files.com"), want: `WithSubdomain: "mysite.files.com" is a host name; use "mysite", or WithBaseURL("https://mysite.files.com")`},
 		{opt: session.WithSubdomain("files.example.com"), want: `WithSubdomain: "files.example.com" is a host name; use WithBaseURL("https://files.example.com")`},
 		{opt: session.WithSubdomain("my_site"), want: `WithSubdomain: "my_site" is not a DNS label; use up to 63 letters, digits and hyphens, such as "mysite"`},
+		{opt: session.WithBaseURL("http://a.example:80"), want: `WithBaseURL: base URL is not encrypted; use "https://a.example", since http is accepted for loopback only`},
+		{opt: session.WithBaseURL("one-word"), want: `WithBaseURL: base URL does not begin with https://; use an origin such as "https://mysite.files.com"`},
+		{opt: session.WithSubdomain(".files.com"), want: `WithSubdomain: ".files.com" is not a DNS label; use up to 63 letters, digits and hyphens, such as "mysite"`},
+		{opt: session.WithSubdomain("https://alice:" + tokenCanary + "@mysite.files.com"), want: `WithSubdomain: the value is not a DNS label; use up to 63 letters, digits and hyphens, such as "mysite"`},
+		{opt: session.WithTrustedHosts("https://alice:" + tokenCanary + "@a.example"), want: `WithTrustedHosts: the value is not a host name; use a name without scheme and port, such as "files.example.com"`},
 		{opt: session.WithTrustedHosts("https://a.example"), want: `WithTrustedHosts: "https://a.example" is not a host name; use a name without scheme and port, such as "files.example.com"`},
 		{opt: session.WithTimeout(0), want: `WithTimeout: 0s is not above 0; leave the option out for 30 seconds`},
 		{opt: session.WithRetries(-1), want: `WithRetries: -1 is negative; use 0 for no retries`},
 	} {
 		_, err := session.NewClient(tc.opt)
 		assert.EqualError(t, err, "session: invalid parameters: "+tc.want)
-		assertQuiet(t, err)
+		assertHidesSecrets(t, err)
 	}
 }
 
-// gone returns where a client's login goes.
-func gone(t *testing.T, opts ...session.Option) string {
+// loginOrigin returns where a client's login goes.
+func loginOrigin(t *testing.T, opts ...session.Option) string {
 	t.Helper()
 	var origin string
 	hc := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -124,11 +129,11 @@ func gone(t *testing.T, opts ...session.Option) string {
 	return origin
 }
 
-func TestWhereAClientGoes(t *testing.T) {
+func TestBaseURLsAreNormalized(t *testing.T) {
 	t.Parallel()
-	assert.Equal(t, session.DefaultBaseURL, gone(t))
-	assert.Equal(t, "https://mysite.files.com", gone(t, session.WithSubdomain("MySite")))
-	assert.Equal(t, "https://2fast.files.com", gone(t, session.WithSubdomain("2fast")))
+	assert.Equal(t, session.DefaultBaseURL, loginOrigin(t))
+	assert.Equal(t, "https://mysite.files.com", loginOrigin(t, session.WithSubdomain("MySite")))
+	assert.Equal(t, "https://2fast.files.com", loginOrigin(t, session.WithSubdomain("2fast")))
 	for given, want := range map[string]string{
 		"https://Files.Example.COM":      "https://files.example.com",
 		"HTTPS://files.example.com:443":  "https://files.example.com",
@@ -143,7 +148,7 @@ func TestWhereAClientGoes(t *testing.T) {
 		" https://files.example.com/\n":  "https://files.example.com",
 		"https://files.example.com:0443": "https://files.example.com",
 	} {
-		assert.Equal(t, want, gone(t, session.WithBaseURL(given)))
+		assert.Equal(t, want, loginOrigin(t, session.WithBaseURL(given)))
 	}
 }
 
@@ -158,6 +163,6 @@ func TestTheLongestUserAgentCanLogOut(t *testing.T) {
 
 func TestTheLastOptionWins(t *testing.T) {
 	t.Parallel()
-	assert.Equal(t, "https://b.files.com", gone(t, session.WithBaseURL("https://a.example"), session.WithSubdomain("b")))
-	assert.Equal(t, "https://a.example", gone(t, session.WithSubdomain("b"), session.WithBaseURL("https://a.example")))
+	assert.Equal(t, "https://b.files.com", loginOrigin(t, session.WithBaseURL("https://a.example"), session.WithSubdomain("b")))
+	assert.Equal(t, "https://a.example", loginOrigin(t, session.WithSubdomain("b"), session.WithBaseURL("https://a.example")))
 }

@@ -10,15 +10,15 @@ import (
 	"strings"
 )
 
-// parseOrigin returns the origin that rawURL is, in lower case and without a
-// default port. White space around it and one slash at its end do not matter. The
+// parseOrigin checks rawURL and returns its origin, in lower case and without the
+// default port. It ignores white space around rawURL and one slash at its end. Its
 // errors quote no part of rawURL that may be a secret.
 func parseOrigin(rawURL string) (string, error) {
 	text := strings.TrimSpace(rawURL)
 	if text == "" {
 		return "", errors.New(`base URL is empty; use an origin such as "https://mysite.files.com"`)
 	}
-	if isHostName(text) {
+	if isHostName(text) && strings.Contains(text, ".") {
 		return "", fmt.Errorf(`base URL %q has no scheme; use "https://%s"`, text, text)
 	}
 	u, err := url.Parse(text)
@@ -30,15 +30,15 @@ func parseOrigin(rawURL string) (string, error) {
 		return "", err
 	}
 	origin := u.Scheme + "://" + host
-	switch extra := strings.TrimSuffix(text[len(u.Scheme+"://"+u.Host):], "/"); {
-	case extra == "":
-		return origin, nil
-	case strings.Contains(extra, "?"):
+	switch {
+	case strings.Contains(text, "?"):
 		return "", fmt.Errorf("base URL has a query; use %q", origin)
-	case strings.Contains(extra, "#"):
+	case strings.Contains(text, "#"):
 		return "", fmt.Errorf("base URL has a fragment; use %q", origin)
+	case u.Path != "" && u.Path != "/":
+		return "", fmt.Errorf("base URL has a path; use %q", origin)
 	}
-	return "", fmt.Errorf("base URL has a path; use %q", origin)
+	return origin, nil
 }
 
 // parseHost returns the host and the port of u, if a request may go there: over
@@ -54,7 +54,7 @@ func parseHost(u *url.URL) (string, error) {
 	case err != nil && !isHostName(host), addr.Zone() != "", strings.HasSuffix(u.Host, ":"):
 		return "", errors.New(`base URL has no valid host; use an origin such as "https://mysite.files.com"`)
 	case u.Scheme == "http" && !isLoopback(host):
-		return "", fmt.Errorf(`base URL is not encrypted; use "https://%s", since http is for loopback alone`, u.Host)
+		return "", fmt.Errorf(`base URL is not encrypted; use "https://%s", since http is accepted for loopback only`, strings.TrimSuffix(u.Host, ":80"))
 	}
 	if addr.Is6() {
 		host = "[" + host + "]"
@@ -78,10 +78,10 @@ func hostOf(origin string) string {
 	return host
 }
 
-// regionOrigin returns the origin that a region mismatch names by a host name or
-// an origin. It returns "" for one to which no login at base may be moved: the
-// origin must be https on the default port, and not base itself. Loopback may be
-// moved to another port of loopback, for tests.
+// regionOrigin returns the origin that a region mismatch names, as a host name or
+// an origin. It returns "" if a login at base must not move there: the origin must
+// be https on the default port, and not base itself. Loopback may move to another
+// port of loopback, for tests.
 func regionOrigin(base, named string) string {
 	if !visibleASCII(named) { // strings.ToLower makes ASCII of some other characters
 		return ""
@@ -119,8 +119,8 @@ func isUnderFilesCom(host string) bool {
 	return host == "files.com" || strings.HasSuffix(host, ".files.com")
 }
 
-// isHostName reports whether s is a DNS name in ASCII that no parser takes for an
-// IP address.
+// isHostName reports whether s is a DNS name in ASCII. A name whose last label does
+// not begin with a letter is none: some parsers read it as an IP address.
 func isHostName(s string) bool {
 	label := ""
 	for label = range strings.SplitSeq(s, ".") {

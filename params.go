@@ -11,9 +11,9 @@ import (
 // CreateParams are the parameters of a login. They are sent byte for byte. Empty
 // ones are not sent.
 //
-// A login requires Username and Password, or PartialSessionID in the place of
-// either. OTP may be set for the first call by a user who has a code already, as
-// after an SMS that the API does not send again.
+// A login requires Username and Password. PartialSessionID replaces the Password,
+// or both. Set OTP for the first call if the user has a code already, as after an
+// SMS that the API does not send again.
 //
 // Printing, logging and marshalling CreateParams shows no secret, within the
 // limits that [Session] names.
@@ -24,9 +24,9 @@ type CreateParams struct {
 	PartialSessionID string // secret: from a TwoFactorError, see TwoFactorError.Answer
 }
 
-// OTPFunc answers a demand for a second factor, mostly by asking a person. It gets
+// OTPFunc answers a demand for a second factor, usually by asking the user. It gets
 // the context of the login, and should return when that ends. No timeout of the
-// client runs meanwhile. An error of it ends the login, and [Client.Create]
+// client runs meanwhile. If it returns an error, [Client.Create]
 // returns an error that wraps it. Several goroutines may call it at a time. Each
 // call has a challenge of its own.
 type OTPFunc func(ctx context.Context, challenge *TwoFactorError) (code string, err error)
@@ -48,40 +48,26 @@ func (p CreateParams) encode() []byte {
 }
 
 func (p CreateParams) validate() error {
-	missing := ""
+	problem := ""
 	switch {
 	case p.OTP != "" && strings.TrimSpace(p.OTP) == "":
-		missing = "otp is blank; set CreateParams.OTP to the code, or leave it empty"
+		problem = "otp is blank; set CreateParams.OTP to the code, or leave it empty"
 	case p.PartialSessionID != "":
 	case p.Username == "":
-		missing = "username is empty; set CreateParams.Username"
+		problem = "username is empty; set CreateParams.Username"
 	case p.Password == "":
-		missing = "password is empty; set CreateParams.Password"
+		problem = "password is empty; set CreateParams.Password"
 	}
-	if missing != "" {
-		return fmt.Errorf("session: log in: %w: %s", ErrInvalidParams, missing)
+	if problem != "" {
+		return fmt.Errorf("session: log in: %w: %s", ErrInvalidParams, problem)
 	}
 	return nil
 }
 
-// summary returns the user name and the names of the secrets that are set.
-func (p CreateParams) summary() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "CreateParams{Username: %q", p.Username)
-	for _, secret := range [...]struct{ name, value string }{
-		{"Password", p.Password},
-		{"OTP", p.OTP},
-		{"PartialSessionID", p.PartialSessionID},
-	} {
-		if secret.value != "" {
-			b.WriteString(", " + secret.name + ": " + redacted)
-		}
-	}
-	b.WriteByte('}')
-	return b.String()
-}
+// summary returns all that is no secret.
+func (p CreateParams) summary() string { return fmt.Sprintf("CreateParams{Username: %q}", p.Username) }
 
-// Format prints the user name and which secrets are set, for every verb.
+// Format prints the user name, for every verb.
 func (p CreateParams) Format(f fmt.State, verb rune) {
 	fmt.Fprintf(f, fmt.FormatString(f, verb), p.summary())
 }

@@ -172,13 +172,13 @@ func TestAProxyThatRequiresAuthenticationIsAskedOnce(t *testing.T) {
 	_, err := c.Create(t.Context(), alice)
 	assert.ErrorIs(t, err, session.ErrNotSent)
 	assert.ErrorContains(t, err, "the proxy requires authentication (407)")
-	assertQuiet(t, err)
+	assertHidesSecrets(t, err)
 	assert.Equal(t, 1, asked())
 	assert.ErrorIs(t, c.Delete(t.Context(), &session.Session{ID: idCanary}), session.ErrNotSent)
 	assert.Equal(t, 2, asked())
 }
 
-func TestAProxyThatHungKeepsNoLaterLoginOut(t *testing.T) {
+func TestAHungProxyDoesNotBlockLaterLogins(t *testing.T) {
 	t.Parallel()
 	const hung = 300
 	srv := loginServer(t, false)
@@ -268,7 +268,7 @@ func TestAnHTTP2ConnectionThatDiesSilentlyIsReplaced(t *testing.T) {
 	assert.Less(t, time.Since(start), 9*time.Second, "6 s, and the login of 2 s that met its end")
 }
 
-func TestALoginThatLeavesAHungProxyIsNotSent(t *testing.T) {
+func TestALoginCancelledAtAProxyIsNotSent(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

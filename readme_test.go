@@ -3,6 +3,7 @@ package session_test
 import (
 	"os"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -23,7 +24,8 @@ func TestSnippetsOfTheREADMEAreFromTheExamples(t *testing.T) {
 	assert.GreaterOrEqual(t, len(snippets), 3)
 	for _, snippet := range snippets {
 		body := regexp.MustCompile(`(?m)^(.)`).ReplaceAllString(snippet[1], "\t$1")
-		assert.Contains(t, examples, body)
+		assert.True(t, strings.Contains(examples, body), "no example has this snippet:\n%s", snippet[1])
 	}
-	assert.Contains(t, read(".ci/run"), regexp.MustCompile(`(?m)^go test .*$`).FindString(readme), "CI runs the README's test command")
+	command := regexp.MustCompile(`(?m)^go test .*$`).FindString(readme)
+	assert.True(t, strings.Contains(read(".ci/run"), command), "CI does not run the test command of the README: %s", command)
 }

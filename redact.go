@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"reflect"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -19,54 +19,79 @@ const redacted = "[redacted]"
 // secrets are the secret values of one request. No text may show one.
 type secrets []string
 
-// in reports whether text holds one of the secrets: as it is or escaped, in
-// upper or lower case. A secret of less than 8 bytes counts only between
-// characters that are neither letters nor digits, so that the code "1" does
-// not hide every support ID.
+// in reports whether text holds one of the secrets: as it is, trimmed, without
+// control characters, or escaped, in upper or lower case. A secret of less than 8
+// bytes must stand between characters that are neither letters nor digits, so that
+// the code "1" does not hide every support ID.
 func (s secrets) in(text string) bool {
 	text = strings.ToLower(text)
 	for _, secret := range s {
-		if secret == "" {
-			continue
-		}
-		for _, form := range [...]string{secret, url.QueryEscape(secret), url.PathEscape(secret)} {
-			if containsForm(text, strings.ToLower(form), len(secret) < 8) {
-				return true
+		for _, plain := range [...]string{secret, strings.TrimSpace(secret), withoutControls(secret)} {
+			escaped := url.QueryEscape(plain)
+			for _, form := range [...]string{plain, escaped, strings.ReplaceAll(escaped, "+", "%20"), url.PathEscape(plain)} {
+				if holds(text, strings.ToLower(form), len(plain) < 8) {
+					return true
+				}
 			}
 		}
 	}
 	return false
 }
 
-// containsForm reports whether text contains form, if alone is set between
-// characters that are neither letters nor digits.
-func containsForm(text, form string, alone bool) bool {
-	for {
-		before, after, found := strings.Cut(text, form)
-		if !found {
+// holds reports whether text has form in it. If alone is true, no letter or digit
+// may stand next to it.
+func holds(text, form string, alone bool) bool {
+	if form == "" {
+		return false
+	}
+	for from := 0; ; {
+		i := strings.Index(text[from:], form)
+		if i < 0 {
 			return false
 		}
-		left, _ := utf8.DecodeLastRuneInString(before)
-		right, _ := utf8.DecodeRuneInString(after)
+		from += i
+		left, _ := utf8.DecodeLastRuneInString(text[:from])
+		right, _ := utf8.DecodeRuneInString(text[from+len(form):])
 		if !alone || !isAlphanumeric(left) && !isAlphanumeric(right) {
 			return true
 		}
-		_, size := utf8.DecodeRuneInString(form)
-		text = text[len(before)+size:]
+		from++
 	}
 }
 
 func isAlphanumeric(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
 
-// clean returns a text of the server without control characters and cut to 256
-// bytes, or "[redacted]" for a text that holds a secret.
-func (s secrets) clean(text string) string {
-	plain := strings.Map(func(r rune) rune {
+// inError reports whether err, or an error that it wraps, holds one of the secrets.
+func (s secrets) inError(err error) bool {
+	return anyError(err, func(err error) bool { return s.in(err.Error()) })
+}
+
+// anyError reports whether f is true of err or of an error that it wraps.
+func anyError(err error, f func(error) bool) bool {
+	switch e := err.(type) {
+	case nil:
+		return false
+	case interface{ Unwrap() error }:
+		return f(err) || anyError(e.Unwrap(), f)
+	case interface{ Unwrap() []error }:
+		return f(err) || slices.ContainsFunc(e.Unwrap(), func(err error) bool { return anyError(err, f) })
+	}
+	return f(err)
+}
+
+func withoutControls(text string) string {
+	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return -1
 		}
 		return r
 	}, text)
+}
+
+// clean returns a text of the server without control characters and cut to 256
+// bytes, or "[redacted]" for a text that holds a secret.
+func (s secrets) clean(text string) string {
+	plain := withoutControls(text)
 	if s.in(text) || s.in(plain) {
 		return redacted
 	}
@@ -92,15 +117,15 @@ func (s secrets) cleanType(kind string) string {
 }
 
 // transportError is an error of the transport, whose text may quote what the
-// server sent. Its own text is safe to show. [errors.Is] sees all that it holds.
-// [errors.As] finds an error whose text is safe. It has no Unwrap method: code
-// that prints a chain of errors stops here.
+// server sent. Its own text is safe to show. [errors.Is] sees all that it holds,
+// [errors.As] only if no text of it may hold a secret. It has no Unwrap method, so
+// that code that prints a chain of errors stops here.
 type transportError struct {
 	op        string // what was being done
 	outcome   error  // ErrNotSent or ErrOutcomeUnknown; nil if there is an answer, which broke off
 	text      string
-	safe      func(error) bool
-	cause     func() error // a function, since fmt can print every other kind of field
+	cause     func() error // a function, since fmt prints every other kind of field
+	exposed   bool         // errors.As may see cause
 	previous  error        // the answer that an earlier attempt got
 	permanent bool         // the next attempt would fail in the same way
 }
@@ -109,24 +134,27 @@ type transportError struct {
 // If the request was not sent, every text without a secret is safe: the server
 // had nothing to answer yet.
 func newTransportError(ctx context.Context, r *request, outcome, err error) *transportError {
+	err = withoutURL(err)
 	unsent := outcome == ErrNotSent
-	cause := err
-	var network net.Error
-	if errors.As(err, &network) && network.Timeout() {
-		cause = errors.Join(cause, context.DeadlineExceeded)
+	if unsent && r.mayHaveArrived { // by an earlier attempt
+		outcome = ErrOutcomeUnknown
 	}
-	if ctx.Err() != nil {
-		cause = errors.Join(cause, contextError(ctx))
-	}
-	var certificate *tls.CertificateVerificationError
-	return &transportError{
-		op:        r.String(),
+	e := &transportError{
+		op:        r.op,
 		outcome:   outcome,
 		text:      r.secrets.clean(shownText(ctx, err, unsent)),
-		safe:      func(err error) bool { return (unsent || !quotesWire(err)) && !r.secrets.in(err.Error()) },
-		cause:     func() error { return cause },
-		permanent: errors.As(err, &certificate) || errors.Is(err, errProxyAuth),
+		exposed:   (unsent || isContextEnd(ctx, err) || !quotesWire(err)) && !r.secrets.inError(err),
+		previous:  r.answered,
+		permanent: errors.As(err, new(*tls.CertificateVerificationError)) || errors.Is(err, errProxyAuth),
 	}
+	if isTimeout(err) {
+		err = errors.Join(err, context.DeadlineExceeded)
+	}
+	if ctx.Err() != nil {
+		err = errors.Join(err, contextError(ctx))
+	}
+	e.cause = func() error { return err }
+	return e
 }
 
 func (e *transportError) Error() string {
@@ -141,21 +169,9 @@ func (e *transportError) Is(target error) bool {
 	return target == e.outcome || errors.Is(e.cause(), target) || errors.Is(e.previous, target)
 }
 
-// As sets target to the first error of its type, if the text of that is safe.
+// As finds an error that e holds, if it may be shown.
 func (e *transportError) As(target any) bool {
-	if errors.As(e.previous, target) {
-		return true
-	}
-	value := reflect.ValueOf(target).Elem()
-	found := reflect.New(value.Type())
-	if !errors.As(e.cause(), found.Interface()) {
-		return false
-	}
-	if err, ok := found.Elem().Interface().(error); !ok || !e.safe(err) {
-		return false
-	}
-	value.Set(found.Elem())
-	return true
+	return errors.As(e.previous, target) || e.exposed && errors.As(e.cause(), target)
 }
 
 // contextError returns the error of a context that has ended, and its cause.
@@ -166,36 +182,53 @@ func contextError(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// shownText returns the text of err, or what it means if it may quote the wire.
-func shownText(ctx context.Context, err error, unsent bool) string {
-	var outer *url.Error
-	if errors.As(err, &outer) { // our own text names the host already
+// isContextEnd reports whether err says that ctx has ended.
+func isContextEnd(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx)))
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// withoutURL returns the error that http.Client put a method and a URL before:
+// our own text names the host.
+func withoutURL(err error) error {
+	for outer, ok := err.(*url.Error); ok; outer, ok = err.(*url.Error) {
 		err = outer.Err
 	}
+	return err
+}
+
+// shownText returns the text of err, or its meaning if it may quote the wire.
+func shownText(ctx context.Context, err error, unsent bool) string {
+	var operation *net.OpError
 	switch {
 	case ctx.Err() != nil:
 		return contextError(ctx).Error()
 	case unsent || !quotesWire(err):
 		return err.Error()
+	case isTimeout(err):
+		return context.DeadlineExceeded.Error()
+	case errors.As(err, &operation) && !quotesWire(operation):
+		return operation.Error()
 	case strings.Contains(err.Error(), "malformed HTTP"):
 		return "the answer is not HTTP"
-	case strings.Contains(err.Error(), "http2: ") || strings.Contains(err.Error(), "stream error: "):
+	case strings.Contains(err.Error(), "http2: "), strings.Contains(err.Error(), "stream error: "):
 		return "the server ended the HTTP/2 stream or connection"
+	case strings.Contains(err.Error(), "net/http: "):
+		return "the answer is not valid HTTP"
 	}
-	return "the answer is not valid HTTP"
+	return "the exchange failed, with an error that may quote the server"
 }
 
 // quotesWire reports whether the text of err may quote what a server sent, as the
 // errors of net/http and of the packages below it do. Such an error is known by
-// its type or by a quotation mark in its text.
+// the package of its type, or by a quotation mark in its text.
 func quotesWire(err error) bool {
-	for ; err != nil; err = errors.Unwrap(err) {
-		kind := strings.TrimPrefix(fmt.Sprintf("%T", err), "*")
-		pkg, _, _ := strings.Cut(kind, ".")
-		_, joined := err.(interface{ Unwrap() []error })
-		if joined || pkg == "http" || pkg == "http2" || pkg == "textproto" || strings.Contains(err.Error(), `"`) {
-			return true
-		}
-	}
-	return false
+	return anyError(err, func(err error) bool {
+		pkg, _, _ := strings.Cut(strings.TrimPrefix(fmt.Sprintf("%T", err), "*"), ".")
+		return pkg == "http" || pkg == "http2" || pkg == "textproto" || strings.Contains(err.Error(), `"`)
+	})
 }

@@ -50,8 +50,8 @@ func TestALoginIsMovedToATrustedHost(t *testing.T) {
 			require.ErrorAs(t, err, &moved, "not without trust")
 			assert.Equal(t, host, moved.Host)
 			assert.NotErrorIs(t, err, session.ErrNotAuthenticated)
-			assertQuiet(t, err)
-			assertQuiet(t, *moved)
+			assertHidesSecrets(t, err)
+			assertHidesSecrets(t, *moved)
 		})
 	}
 }
@@ -86,7 +86,7 @@ func TestACodeIsAskedForAnewAfterAMove(t *testing.T) {
 		io.WriteString(w, mismatch(host))
 	})
 	var asked atomic.Int32
-	_, err := client(t, srv, session.WithTrustedHosts(host), otp("1", &asked)).Create(t.Context(), alice)
+	_, err := client(t, srv, session.WithTrustedHosts(host), otp("123456", &asked)).Create(t.Context(), alice)
 	var challenge *session.TwoFactorError
 	assert.ErrorAs(t, err, &challenge)
 	assert.EqualValues(t, 2, asked.Load())
@@ -186,9 +186,17 @@ func TestAHostThatHoldsASecretIsNotShown(t *testing.T) {
 	var moved *session.RegionMismatchError
 	require.ErrorAs(t, err, &moved)
 	assert.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, *moved), "hunter2")
+	var asked []string
+	hc := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		asked = append(asked, r.URL.Host)
+		return readResponse("HTTP/1.1 401 Unauthorized\r\n\r\n"+mismatch("hunter2.files.com"), r)
+	})}
+	_, err = session.Create(t.Context(), session.CreateParams{Username: "alice", Password: "hunter2"}, session.WithHTTPClient(hc))
+	assert.NotContains(t, err.Error(), "hunter2")
+	assert.Equal(t, []string{"app.files.com"}, asked, "nor is it looked up")
 }
 
-func TestTheHostOfAMismatchIsFoundWhereItIs(t *testing.T) {
+func TestTheRegionHostIsReadFromDataOrHeader(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{
 		`{"type":"not-authenticated/lockout-region-mismatch","data":{"host":null}}`,

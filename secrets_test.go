@@ -22,19 +22,19 @@ func TestSecretsAreNotPrintedLoggedOrMarshalled(t *testing.T) {
 	api := session.APIError{StatusCode: 401, Type: "not-authenticated/x", Data: json.RawMessage(`{"x":"` + partialCanary + `"}`)}
 	challenge := session.TwoFactorError{Methods: []string{"totp"}, PartialSessionID: partialCanary, Err: &api}
 	for _, v := range []any{params, &params, api, &api, challenge, &challenge, &session.RegionMismatchError{Host: "h", Err: &api}} {
-		assertQuiet(t, v)
-		assertQuiet(t, []any{v})
-		assertQuiet(t, map[string]any{"v": v})
-		assertQuiet(t, struct{ V any }{v})
-		assertQuiet(t, &struct{ V any }{v})
-		assertQuiet(t, fmt.Errorf("wrapped: %w", fmt.Errorf("%v, %+v, %#v", v, v, v)))
+		assertHidesSecrets(t, v)
+		assertHidesSecrets(t, []any{v})
+		assertHidesSecrets(t, map[string]any{"v": v})
+		assertHidesSecrets(t, struct{ V any }{v})
+		assertHidesSecrets(t, &struct{ V any }{v})
+		assertHidesSecrets(t, fmt.Errorf("wrapped: %w", fmt.Errorf("%v, %+v, %#v", v, v, v)))
 	}
-	assertQuiet(t, []session.CreateParams{params})
-	assertQuiet(t, map[string]*session.CreateParams{"v": &params})
-	assertQuiet(t, struct{ V session.CreateParams }{params})
-	assertQuiet(t, struct{ V session.TwoFactorError }{challenge})
-	assertQuiet(t, struct{ V session.APIError }{api})
-	assertQuiet(t, map[string]session.APIError{"v": api})
+	assertHidesSecrets(t, []session.CreateParams{params})
+	assertHidesSecrets(t, map[string]*session.CreateParams{"v": &params})
+	assertHidesSecrets(t, struct{ V session.CreateParams }{params})
+	assertHidesSecrets(t, struct{ V session.TwoFactorError }{challenge})
+	assertHidesSecrets(t, struct{ V session.APIError }{api})
+	assertHidesSecrets(t, map[string]session.APIError{"v": api})
 
 	// a Session marshals its secrets, since it is stored so, but no more than that
 	s := session.Session{ID: idCanary, LoginToken: tokenCanary, Username: "alice", Password: passwordCanary, OTP: otpCanary, PartialSessionID: partialCanary,
@@ -44,7 +44,7 @@ func TestSecretsAreNotPrintedLoggedOrMarshalled(t *testing.T) {
 			assertNoSecret(t, fmt.Sprintf(verb, v))
 		}
 	}
-	assertQuiet(t, struct{ V slog.LogValuer }{logOnly{s}})
+	assertHidesSecrets(t, struct{ V slog.LogValuer }{logOnly{s}})
 }
 
 // logOnly logs a session, and marshals as nothing.
@@ -58,22 +58,22 @@ func TestASessionIsLoggedWithoutSecrets(t *testing.T) {
 	t.Parallel()
 	s := session.Session{ID: idCanary, LoginToken: tokenCanary, Raw: json.RawMessage(idCanary), BaseURL: "https://app.files.com", TimeoutAt: time.Unix(1, 0).UTC()}
 	for _, v := range []any{s, &s} {
-		assertQuiet(t, logOnly{s})
+		assertHidesSecrets(t, logOnly{s})
 		value := slog.AnyValue(v).Resolve()
 		assert.Equal(t, "[base_url=https://app.files.com timeout_at=1970-01-01 00:00:01 +0000 UTC]", value.String())
 	}
 }
 
-func TestPrintedFormsTellWhatIsSafe(t *testing.T) {
+func TestPrintedFormsShowNoSecret(t *testing.T) {
 	t.Parallel()
 	s := session.Session{ID: idCanary, BaseURL: "https://app.files.com", TimeoutAt: time.Unix(1, 0).UTC()}
 	assert.Equal(t, `Session{ID: [redacted], BaseURL: "https://app.files.com", TimeoutAt: 1970-01-01 00:00:01 +0000 UTC}`, fmt.Sprint(s))
 	assert.Equal(t, `Session{ID: none, BaseURL: ""}`, fmt.Sprint(&session.Session{}))
-	assert.Equal(t, `CreateParams{Username: "alice", Password: [redacted], PartialSessionID: [redacted]}`,
+	assert.Equal(t, `CreateParams{Username: "alice"}`,
 		fmt.Sprintf("%+v", session.CreateParams{Username: "alice", Password: "p", PartialSessionID: "s"}))
 	text, err := json.Marshal(session.CreateParams{Username: "alice", OTP: "1"})
 	require.NoError(t, err)
-	assert.Equal(t, `"CreateParams{Username: \"alice\", OTP: [redacted]}"`, string(text))
+	assert.Equal(t, `"CreateParams{Username: \"alice\"}"`, string(text))
 	api := &session.APIError{StatusCode: 503}
 	assert.Equal(t, "session: 503 Service Unavailable", api.Error())
 	assert.Equal(t, `"session: 503 Service Unavailable"`, fmt.Sprintf("%q", api))
@@ -117,8 +117,8 @@ func TestTheContextOfARequestHoldsNoSecret(t *testing.T) {
 		child, cancel := context.WithCancel(r.Context())
 		defer cancel()
 		for _, ctx := range []context.Context{r.Context(), child} {
-			assertQuiet(t, ctx)
-			assertQuiet(t, struct{ V context.Context }{ctx})
+			assertHidesSecrets(t, ctx)
+			assertHidesSecrets(t, struct{ V context.Context }{ctx})
 		}
 		return nil, errBroken
 	})}), session.WithRetries(0))

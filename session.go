@@ -1,5 +1,5 @@
-// Package session logs users of Files.com in and out by the Files.com Session
-// API, and keeps them logged in.
+// Package session logs users in to Files.com and out again, by its Session API,
+// and keeps them logged in.
 //
 // [Create] logs a user in and returns a [Session]. Every later call to the API
 // carries its ID in the header [AuthHeader]. [Delete] logs the user out:
@@ -8,8 +8,8 @@
 //		session.WithSubdomain("mysite"))
 //
 // A [Source] logs in whenever there is no session. A [Transport] sends its
-// session with each request. A login is posted once: it is not sent again if it
-// may have reached the server, and it follows no redirect. Errors are typed: see
+// session with each request. A login is never sent again if it may have reached
+// the server. Redirects are not followed. Errors are typed: see
 // [APIError], [TwoFactorError] and [ErrInvalidParams]. No error, log record or
 // printed value holds a password, a code or a session ID.
 package session
@@ -28,7 +28,7 @@ import (
 const DefaultBaseURL = "https://app.files.com"
 
 // AuthHeader is the request header that carries [Session.ID] on every call after
-// the login. An http.Client sends it to every host that a redirect names. A
+// the login. An http.Client forwards it to every redirect target. A
 // [Transport] sends it to the host of the session only.
 const AuthHeader = "X-FilesAPI-Auth"
 
@@ -39,14 +39,17 @@ const AuthHeader = "X-FilesAPI-Auth"
 // Whoever holds ID acts as the user. Printing and logging a Session by fmt and
 // log/slog shows no secret. Its JSON form holds every secret, since that is how a
 // session is stored and loaded again. A JSON handler of log/slog that finds a
-// Session inside another value writes that form too. Five cases are out of reach
-// and show secrets: the verbs %p and %w, a Session in an unexported field of
+// Session inside another value writes that form too. These are out of reach and
+// show secrets: the verbs %p and %w, a Session in an unexported field of
 // another struct, gob, and the line that net/http logs when a server breaks the
 // framing of HTTP/1.1.
+//
+// Several goroutines may use a Session as long as none modifies it. This package
+// does not modify one that it has returned.
 type Session struct {
 	ID                    string `json:"id"`                           // secret: goes into AuthHeader; 1 to 512 bytes of visible ASCII
 	Language              string `json:"language"`                     // the user's language
-	LoginToken            string `json:"login_token"`                  // secret: lets a browser into the web interface
+	LoginToken            string `json:"login_token"`                  // secret: logs a browser in to the web interface
 	LoginTokenDomain      string `json:"login_token_domain"`           // URL that accepts LoginToken
 	MaxDirListingSize     *int64 `json:"max_dir_listing_size"`         // entries of a page of a folder listing; nil if not reported
 	MultipleRegions       bool   `json:"multiple_regions"`             // the site may store files in several regions
@@ -79,7 +82,7 @@ type Session struct {
 }
 
 // Create logs a user in. Without options it uses the shared default client, with
-// options a new client of these, which shares the connections of the default one
+// options a new client with these, which shares the connections of the default one
 // unless it has [WithHTTPClient]. See [Client.Create].
 func Create(ctx context.Context, params CreateParams, opts ...Option) (*Session, error) {
 	c, err := clientFor(opts)
@@ -90,8 +93,8 @@ func Create(ctx context.Context, params CreateParams, opts ...Option) (*Session,
 }
 
 // Delete logs a user out. Without options it uses the client that created s, or
-// the shared default client if s was loaded. With options it uses a new client of
-// these: a loaded session that was created through [WithHTTPClient] needs the
+// the shared default client if s was loaded. With options it uses a new client
+// with these: a loaded session that was created through [WithHTTPClient] needs the
 // same option here. See [Client.Delete].
 func Delete(ctx context.Context, s *Session, opts ...Option) error {
 	if len(opts) == 0 && s != nil && s.client != nil {
@@ -157,13 +160,13 @@ func (s Session) LogValue() slog.Value {
 func (s *Session) validate(base string) (origin string, err error) {
 	switch {
 	case s == nil:
-		return "", errors.New("the *Session is nil")
+		return "", errors.New("the *Session is nil; use the one that Create returned")
 	case s.ID == "":
-		return "", errors.New("Session.ID is empty")
+		return "", errors.New("Session.ID is empty; use a session that Create returned")
 	case !validID(s.ID):
-		return "", errors.New("Session.ID is not 1 to 512 bytes of visible ASCII")
+		return "", errors.New("Session.ID is not 1 to 512 bytes of visible ASCII; use it as Create returned it")
 	case s.UserAgent != "" && !validHeaderText(s.UserAgent):
-		return "", errors.New("Session.UserAgent is not 1 to 256 bytes of printable ASCII without space around them")
+		return "", errors.New("Session.UserAgent is not 1 to 256 bytes of printable ASCII without space around them; use it as Create returned it")
 	}
 	if origin, err = s.origin(base); err != nil {
 		return "", fmt.Errorf("Session.BaseURL: %w", err)

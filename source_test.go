@@ -457,7 +457,7 @@ func TestALoginGoesOnWhenItsCallersLeave(t *testing.T) {
 		err := <-out
 		assert.ErrorIs(t, err, context.Canceled)
 		assert.ErrorIs(t, err, errBroken)
-		assertQuiet(t, err)
+		assertHidesSecrets(t, err)
 	}
 	assert.NoError(t, login.Err())
 	assert.Equal(t, "value", login.Value(key{}), "the login sees the values of the first caller's context")
@@ -546,7 +546,7 @@ func TestAStaticSourceNeverLogsIn(t *testing.T) {
 		_, err := src.Session(t.Context())
 		assert.ErrorIs(t, err, session.ErrInvalidParams)
 		assert.ErrorContains(t, err, "session: StaticSource: ")
-		assertQuiet(t, err)
+		assertHidesSecrets(t, err)
 		assert.NoError(t, src.Revoke(t.Context()))
 		assert.NoError(t, src.Close(t.Context()))
 	}

@@ -361,7 +361,7 @@ func TestAPanicOfARenewalIsKeptAsAFailureAndLogged(t *testing.T) {
 		require.ErrorAs(t, err, &wait)
 		assert.ErrorContains(t, err, "Source.Login panicked with a value of type string")
 		assert.Contains(t, out.String(), `level=WARN msg="Files.com session renewal failed" error="session: Source.Login panicked with a value of type string"`)
-		assertQuiet(t, err)
+		assertHidesSecrets(t, err)
 		assertNoSecret(t, out.String())
 
 		// A caller that waits for the renewal panics.
@@ -427,7 +427,7 @@ func TestAPanicCountsAsAFailure(t *testing.T) {
 			var wait *session.BackoffError
 			require.ErrorAs(t, err, &wait)
 			assert.ErrorContains(t, err, "Source.Login panicked with a value of type string")
-			assertQuiet(t, err)
+			assertHidesSecrets(t, err)
 		}
 		assert.Equal(t, 1, logins)
 	})
@@ -454,7 +454,7 @@ func TestTheSecondSessionInARowThatNothingAcceptedCountsAsAFailure(t *testing.T)
 			require.ErrorAs(t, err, &wait)
 			assert.ErrorContains(t, err, "2 sessions in a row ended before an answer accepted them")
 			assert.NotErrorIs(t, err, session.ErrSessionEnded)
-			assertQuiet(t, err)
+			assertHidesSecrets(t, err)
 		}
 		assert.Equal(t, 2, logins)
 		src.Reset()

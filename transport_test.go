@@ -430,7 +430,7 @@ func TestTheCallerGetsTheErrorOfTheLoginThatFails(t *testing.T) {
 		resp, err := tr.RoundTrip(req)
 		assert.Nil(t, resp)
 		assert.Equal(t, refused, err)
-		assertQuiet(t, err)
+		assertHidesSecrets(t, err)
 		assert.EqualValues(t, 1, thrown.closed.Load(), "the 401 is closed")
 		assert.LessOrEqual(t, size-rest.Len(), 128<<10, "after a bounded read")
 		assert.GreaterOrEqual(t, size-rest.Len(), min(size, 64<<10))
