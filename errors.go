@@ -115,7 +115,7 @@ func (e *APIError) Is(target error) bool {
 	group, name := splitType(e.Type)
 	switch target {
 	case ErrNotAuthenticated:
-		return name != regionMismatch && (e.StatusCode == http.StatusUnauthorized || group == "not-authenticated" || isRefusal(name))
+		return name != regionMismatch && (e.StatusCode == http.StatusUnauthorized || group == "not-authenticated" || isRefusalName(name))
 	case ErrInvalidUsernameOrPassword:
 		return name == invalidUsernameOrPassword
 	case ErrOneTimePasswordIncorrect:
@@ -125,7 +125,7 @@ func (e *APIError) Is(target error) bool {
 	case ErrRateLimited:
 		return group == "rate-limited" || e.StatusCode == http.StatusTooManyRequests
 	case ErrSessionEnded:
-		return !e.noSession && isSessionEnd(name)
+		return !e.noSession && isSessionEndName(name)
 	case ErrInvalidResponse:
 		return e.StatusCode/100 == 2
 	case ErrOutcomeUnknown:
@@ -382,20 +382,20 @@ const (
 	regionMismatch            = "lockout-region-mismatch"
 )
 
-// isSessionEnd reports whether name says that a session has ended. It is not known
+// isSessionEndName reports whether name says that a session has ended. It is not known
 // which of them the API sends.
-func isSessionEnd(name string) bool {
+func isSessionEndName(name string) bool {
 	return name == "invalid-credentials" || name == "invalid-session" || name == "authentication-required"
 }
 
-// isRefusal reports whether name says, in any group and under any status, that the
+// isRefusalName reports whether name says, in any group and under any status, that the
 // API refuses the user.
-func isRefusal(name string) bool {
+func isRefusalName(name string) bool {
 	switch name {
 	case invalidUsernameOrPassword, oneTimePasswordIncorrect, lockedOut, twoFactorRequired:
 		return true
 	}
-	return isSessionEnd(name)
+	return isSessionEndName(name)
 }
 
 // splitType splits "group/name". The API of 2021 also put a status before a name,

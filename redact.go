@@ -80,7 +80,7 @@ func (s secrets) clean(text string) string {
 // package knows: they are words of the API, even if a password is one of them too.
 func (s secrets) cleanType(kind string) string {
 	group, name := splitType(kind)
-	switch known := isRefusal(name) || name == regionMismatch; {
+	switch known := isRefusalName(name) || name == regionMismatch; {
 	case !s.in(kind), known && !s.in(group):
 		return kind
 	case known:

@@ -1,423 +1,605 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-	"weak"
 )
 
-// Source holds one user's session and logs in when there is none: at first,
-// shortly before the session times out, and after [Source.Invalidate]. It is
-// safe for concurrent use and must not be copied. No goroutine of it lives
-// while no login runs.
+// Source holds one user's session. It logs in when a caller needs a session and
+// there is none, and renews the session shortly before it times out. The zero
+// value with Login set is ready to use. A Source is safe for concurrent use and
+// must not be copied after first use. It has no goroutine and no timer while no
+// login runs.
 //
-// A refusal, which matches [ErrNotAuthenticated] or [ErrInvalidParams], is kept
-// and answered from memory until [Source.Reset], so that many callers with an
-// old password cannot lock its user out. After any other failure callers get a
-// *[BackoffError] at once, for 1 s that double to 1 min, of which chance takes up
-// to a half, and for no less than APIError.RetryAfter.
+// One login runs at a time, and all callers share its outcome:
+//
+//   - A refusal is answered from memory until [Source.Reset], so that many
+//     callers with an old password cannot lock the user out. An error is a
+//     refusal if it matches [ErrInvalidParams] or [ErrNotAuthenticated], unless
+//     it is an *[APIError] without a type, such as the error page of a proxy.
+//   - A lock-out heals by itself. It is a refusal for APIError.RetryAfter, or
+//     for 15 minutes if the API did not say; after that one login is tried.
+//   - After any other failure callers get a *[BackoffError] at once. The next
+//     login waits 1 second, doubled up to 1 minute with up to 50% jitter, and at
+//     least APIError.RetryAfter.
+//   - If two sessions in a row end before an answer accepts them, that counts as
+//     a failure too: the site may bind sessions to an address or a User-Agent. A
+//     session is accepted by the first answer through a [Transport] that does not
+//     say that it has ended, and after 1 minute. A server that accepts some
+//     requests with a session and refuses others, say by the User-Agent of each,
+//     is not noticed.
 type Source struct {
-	// Login logs in, mostly by Client.Create. Required. It runs once at a time,
-	// under a context with the values of a caller's that is cancelled when the
-	// last caller has left, and when the context of Close ends. A panic of it is
-	// raised again in every waiter.
+	// Login logs in, usually by Client.Create. It is required. Its context has the
+	// values of a caller's context, but is not cancelled when that caller leaves:
+	// the session is there for the next one. It is cancelled when the context of
+	// Close ends. So Login must end by its own timeouts, as Client.Create does. A
+	// panic of Login is raised again in every caller that waits. Under the context
+	// of Login, the methods Session, Close and Revoke of its own Source return an
+	// error.
 	Login func(ctx context.Context) (*Session, error)
-	// Logout logs out. Nil: Delete, by the client that made s.
+
+	// Logout logs out. Nil means Delete, by the client that created s. If Close
+	// and Revoke are called at the same time, they may log a session out twice.
 	Logout func(ctx context.Context, s *Session) error
-	// Early is how long before Session.TimeoutAt a new login is made, at most
-	// half of the session's lifetime. 0: 1 minute. Up to a tenth of it is left
-	// to chance, so that many Sources do not log in at a time. The old session
-	// is left to end by itself. A TimeoutAt in the past or more than a year ahead
-	// counts as not reported.
+
+	// Early is how long before Session.TimeoutAt the session is renewed. 0 means
+	// 1 minute. It counts as at most half of the session's lifetime, and up to a
+	// tenth of it is left to chance, so that many Sources do not log in at the
+	// same time. A renewal runs in the background: callers keep using the old
+	// session until TimeoutAt. The old session is then left to end by itself. A
+	// TimeoutAt less than 1 second or more than 1 year ahead is ignored.
 	Early time.Duration
 
-	session atomic.Pointer[Session]
-	sent    atomic.Pointer[sent] // see known
+	// Logger gets a record of every login: at Debug when it succeeded, at Warn
+	// when it failed. Nothing else reports that a renewal in the background failed.
+	// Nil means no records.
+	Logger *slog.Logger
 
-	mu      sync.Mutex
-	flight  *flight
-	expiry  *time.Timer // expires session; nil when that does not time out
-	setback *setback    // since the last success
-	unended []*Session  // that Close has yet to log out
+	kept   atomic.Pointer[keptSession] // the session; nil when there is none
+	origin atomic.Pointer[string]      // of the last session kept; nil before the first
+
+	mu         sync.Mutex // guards the fields below
+	closed     bool
+	static     error         // non-nil if the Source is static: the error when it has no session
+	running    *loginCall    // nil when no login runs
+	failure    *loginFailure // nil after a login that succeeded
+	unaccepted int           // how many sessions in a row ended before an answer accepted them
+	toLogOut   []*Session    // out of use, but not yet logged out
 }
 
-// sent is how a Transport sends a session.
-type sent struct {
-	session *Session // nil when it is no longer held
-	origin  string
-	values  [2]string // of headers: the ID and the User-Agent, which may be empty
+// loginCall is one call of Source.Login.
+type loginCall struct {
+	cancel  context.CancelFunc
+	renewal bool // the old session was still good at the start
+	reset   bool // Reset was called since; a failure is not kept
+	revoked bool // Revoke was called since; the session is not kept
+
+	done       chan struct{} // closed when the fields below are set, for the callers that wait
+	kept       *keptSession
+	err        error
+	loginPanic any
+
+	ended      chan struct{} // closed when the fields below are set, for Close and Revoke
+	logoutErr  error         // of the log-out after a login that Close or Revoke overtook
+	closePanic any           // of Login or of that log-out
 }
 
-// setback is why there is no login.
-type setback struct {
-	err      error
-	closed   bool      // for good
-	refused  bool      // until Reset
-	failures int       // in a row
-	until    time.Time // when neither
+// loginFailure is the reason why no login is tried.
+type loginFailure struct {
+	err     error
+	refused bool
+	inARow  int       // how many failures there were since the last success
+	until   time.Time // when the next login may start; zero means after Reset
 }
 
-// flight is a login under way. Fields are guarded by Source.mu until the channel
-// that tells of them is closed.
-type flight struct {
-	cancel    context.CancelFunc
-	waiters   int
-	abandoned bool // the last waiter left, nobody may join
-	reset     bool // Reset came since: a failure is not kept
-
-	done     chan struct{} // the waiters' outcome is known
-	session  *Session
-	err      error
-	panicked any
-
-	ended   chan struct{} // Login, and what followed, has returned
-	gone    error         // of the log-out, when the Source was closed meanwhile
-	crashed any           // likewise, of Login or Logout
+// keptSession is a session in use, with all that a Transport needs to send it.
+// Only accepted is modified after the session is kept.
+type keptSession struct {
+	session   *Session
+	origin    string
+	id        []string      // the value of AuthHeader
+	userAgent []string      // the value of User-Agent; nil when there is none
+	keptAt    time.Time     // with a monotonic reading
+	lifetime  time.Duration // from keptAt; 0 when not reported
+	early     time.Duration // the session is renewed this long before its end
+	accepted  atomic.Bool   // an answer did not say that the session has ended
 }
 
-// BackoffError says that a [Source] will not log in for a while.
+// BackoffError is returned while a [Source] waits after a failed login.
 type BackoffError struct {
-	Wait time.Duration // from now on
-	Err  error         // the last failure
+	Wait time.Duration // until the next login may start
+	Err  error         // why the last login failed
 }
 
-// Error tells the time and the failure.
+// Error returns the wait and the failure.
 func (e *BackoffError) Error() string {
-	return fmt.Sprintf("session: no login for %v after: %v", e.Wait.Round(time.Millisecond), e.Err)
+	text := strings.ReplaceAll(fmt.Sprintf(": %v", e.Err), ": session: ", ": ")
+	return fmt.Sprintf("session: no login for %v after a failure%s", e.Wait.Round(time.Millisecond), text)
 }
 
-// Unwrap returns the last failure.
+// Unwrap returns the failure.
 func (e *BackoffError) Unwrap() error { return e.Err }
 
-// Session returns the session, after a login if there is none. All callers
-// share it: it is not to be modified. A caller leaves when its ctx ends, and the
-// login goes on for the others.
-func (src *Source) Session(ctx context.Context) (*Session, error) {
-	if s := src.session.Load(); s != nil {
-		return s, nil
-	}
-	return src.wait(ctx)
-}
+// usageError is a mistake in the use of a Source or a Transport.
+type usageError string
 
-// wait waits for a login, and starts one if none is under way.
-func (src *Source) wait(ctx context.Context) (*Session, error) {
-	if ctx == nil || src.Login == nil {
-		return nil, fmt.Errorf("session: %w: Source wants a context and Login", ErrInvalidParams)
-	}
-	f, s, err := src.join(ctx)
-	for f != nil && f.abandoned {
-		select {
-		case <-f.done:
-			f, s, err = src.join(ctx)
-		case <-ctx.Done():
-			return nil, left(ctx)
-		}
-	}
-	if f == nil {
-		return s, err
-	}
-	select {
-	case <-f.done:
-	case <-ctx.Done():
-		src.mu.Lock()
-		if f.waiters--; f.waiters == 0 {
-			f.abandoned = true
-			f.cancel()
-		}
-		src.mu.Unlock()
-		return nil, left(ctx)
-	}
-	if f.panicked != nil {
-		panic(f.panicked)
-	}
-	return f.session, f.err
-}
+func (e usageError) Error() string { return "session: " + string(e) }
+func (e usageError) Unwrap() error { return ErrInvalidParams }
 
-// left is the error of a caller whose context ended.
-func left(ctx context.Context) error {
-	return fmt.Errorf("session: wait for a login: %w", contextError(ctx))
-}
+var errClosed = fmt.Errorf("session: %w", ErrSourceClosed)
 
-// join returns the flight to wait for, or without one what there is to return.
-// A flight that is abandoned is not joined.
-func (src *Source) join(ctx context.Context) (*flight, *Session, error) {
-	src.mu.Lock()
-	defer src.mu.Unlock()
-	if s := src.session.Load(); s != nil {
-		return nil, s, nil
-	}
-	if b := src.setback; b != nil && (b.closed || b.refused) {
-		return nil, nil, b.err
-	}
-	if ctx.Err() != nil {
-		return nil, nil, left(ctx)
-	}
-	if src.flight == nil {
-		if b := src.setback; b != nil {
-			if wait := time.Until(b.until); wait > 0 {
-				return nil, nil, &BackoffError{Wait: wait, Err: b.err}
-			}
-		}
-		own, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		src.flight = &flight{cancel: cancel, done: make(chan struct{}), ended: make(chan struct{})}
-		go src.fly(own, src.flight)
-	}
-	if !src.flight.abandoned {
-		src.flight.waiters++
-	}
-	return src.flight, nil, nil
-}
-
-// fly logs in and has everyone know.
-func (src *Source) fly(ctx context.Context, f *flight) {
-	defer close(f.ended)
-	defer f.cancel()
-	var s *Session
-	err := errors.New("session: Source.Login ended its goroutine")
-	defer func() {
-		if s = src.land(f, s, err, recover()); s != nil {
-			defer func() { f.crashed = recover() }()
-			f.gone = errors.New("session: Source.Logout ended its goroutine")
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-			defer cancel()
-			f.gone = src.logOut(ctx, s)
-		}
-	}()
-	s, err = src.Login(ctx)
-	if err == nil {
-		if _, bad := s.validate(DefaultBaseURL); bad != nil {
-			err = fmt.Errorf("session: %w from Source.Login: %w", ErrInvalidParams, bad)
-		}
-	}
+// StaticSource returns a Source of a session that already exists, such as one
+// that was loaded from a file. It never logs in: once the session has ended,
+// callers get an error that matches [ErrSessionEnded]. It logs out in
+// [Source.Revoke] alone; [Source.Close] leaves the session to others. If s is
+// nil or cannot be sent, callers get an error that matches [ErrInvalidParams].
+func StaticSource(s *Session) *Source {
+	k, err := newKeptSession(s, 0)
 	if err != nil {
-		s = nil
+		return &Source{static: usageError("StaticSource: " + err.Error())}
 	}
+	src := &Source{static: fmt.Errorf("session: StaticSource cannot log in again: %w", ErrSessionEnded)}
+	src.keep(k)
+	return src
 }
 
-// land ends a flight and keeps its outcome. It returns the session when the
-// Source was closed meanwhile, to be logged out.
-func (src *Source) land(f *flight, s *Session, err error, panicked any) *Session {
-	src.mu.Lock()
-	defer src.mu.Unlock()
-	src.flight = nil
-	switch {
-	case src.closed(): // and the waiters were told
-		f.crashed = panicked
-		if s != nil {
-			src.unended = append(src.unended, s)
-		}
-		return s
-	case panicked != nil:
-		f.panicked = panicked
-	case err == nil:
-		src.setback, src.unended = nil, nil // one that was replaced early ends by itself
-		src.hold(s)
-		f.session = s
-	case f.reset:
-	case errors.Is(err, ErrNotAuthenticated), errors.Is(err, ErrInvalidParams):
-		src.setback = &setback{err: err, refused: true}
-	case f.abandoned && errors.Is(err, context.Canceled):
-	default:
-		failures := 1
-		if src.setback != nil {
-			failures += src.setback.failures
-		}
-		wait := backoff(failures, time.Second, time.Minute)
-		var api *APIError
-		if errors.As(err, &api) {
-			wait = max(wait, api.RetryAfter)
-		}
-		src.setback = &setback{err: err, failures: failures, until: time.Now().Add(wait)}
+// Session returns the session. It waits for a login if there is none, until ctx
+// ends; the login goes on for the next caller. All callers share the session, so
+// it must not be modified.
+func (src *Source) Session(ctx context.Context) (*Session, error) {
+	k, err := src.get(ctx)
+	if err != nil {
+		return nil, err
 	}
-	f.err = err
-	close(f.done)
+	return k.session, nil
+}
+
+// get is Session for a Transport.
+func (src *Source) get(ctx context.Context) (*keptSession, error) {
+	if k := src.kept.Load(); k.fresh() && ctx != nil {
+		return k, nil
+	}
+	if err := src.checkContext(ctx); err != nil {
+		return nil, err
+	}
+	return src.waitForLogin(ctx)
+}
+
+// loginKey is the key of a value in the context of Login.
+type loginKey struct{ src *Source }
+
+// checkContext refuses a context of Login, since Login would wait for itself.
+func (src *Source) checkContext(ctx context.Context) error {
+	switch {
+	case ctx == nil:
+		return usageError("context is nil; pass context.Background() if there is no other")
+	case ctx.Value(loginKey{src}) != nil:
+		return usageError("Source.Login calls its own Source; log in by Client.Create instead")
+	}
 	return nil
 }
 
-// hold keeps s until shortly before it times out. The timer knows the Source
-// weakly, so that one that is dropped without Close is collected.
-func (src *Source) hold(s *Session) {
-	src.session.Store(s)
-	lifetime := time.Until(s.TimeoutAt)
-	if s.TimeoutAt.IsZero() || lifetime <= 0 || lifetime > 365*24*time.Hour {
-		return
-	}
-	early := min(src.early(), lifetime/2)
-	early -= rand.N(early/10 + 1)
-	ref := weak.Make(src)
-	src.expiry = time.AfterFunc(lifetime-early, func() {
-		if src := ref.Value(); src != nil {
-			src.expire()
+func (src *Source) waitForLogin(ctx context.Context) (*keptSession, error) {
+	for {
+		k, call, err := src.find(ctx)
+		if call == nil {
+			return k, err
 		}
-	})
-}
-
-func (src *Source) early() time.Duration {
-	if src.Early <= 0 {
-		return time.Minute
+		select {
+		case <-call.done:
+		case <-ctx.Done():
+			return nil, waitError(ctx)
+		}
+		if call.loginPanic != nil {
+			panic(call.loginPanic)
+		}
+		if call.kept != nil || call.err != nil {
+			return call.kept, call.err
+		}
+		// Revoke ended the session of this login.
 	}
-	return src.Early
 }
 
-// expire forgets the session that is held when it is time. It is not when the
-// timer was an earlier session's, or the clock was set.
-func (src *Source) expire() {
+// waitError is the error of a caller whose context ended.
+func waitError(ctx context.Context) error {
+	return fmt.Errorf("session: wait for a login: %w", contextError(ctx))
+}
+
+// find returns the session if it is still good, or else the login to wait for.
+// It starts a login if one is due.
+func (src *Source) find(ctx context.Context) (*keptSession, *loginCall, error) {
 	src.mu.Lock()
 	defer src.mu.Unlock()
-	s := src.session.Load()
-	if s == nil || src.expiry == nil {
-		return
+	if src.closed {
+		return nil, nil, errClosed
 	}
-	if left := time.Until(s.TimeoutAt); left > src.early() {
-		src.expiry.Reset(min(left-src.early(), time.Hour)) // the clock may be set back
-		return
+	k := src.kept.Load()
+	if k.fresh() {
+		return k, nil, nil
 	}
-	src.unended = append(src.unended, src.drop())
+	good := k.good()
+	err := src.startLogin(ctx, good)
+	switch {
+	case good:
+		return k, nil, nil
+	case err != nil:
+		return nil, nil, err
+	}
+	return nil, src.running, nil
 }
 
-func (src *Source) closed() bool { return src.setback != nil && src.setback.closed }
-
-// drop forgets the session that is held, but for its origin, and returns it.
-func (src *Source) drop() *Session {
-	s := src.session.Load()
-	if s != nil {
-		src.sent.Store(&sent{origin: newSent(s).origin})
-		src.session.Store(nil)
+// startLogin starts a login unless one is running. It returns an error if none
+// may be started.
+func (src *Source) startLogin(ctx context.Context, renewal bool) error {
+	switch {
+	case ctx.Err() != nil:
+		return waitError(ctx)
+	case src.running != nil:
+		return nil
+	case src.static != nil:
+		return src.static
+	case src.Login == nil:
+		return usageError("Source.Login is nil; set it to a function that logs in")
 	}
-	if src.expiry != nil {
-		src.expiry.Stop()
-		src.expiry = nil
+	if err := src.failure.current(); err != nil {
+		return err
 	}
-	return s
+	ctx, cancel := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), loginKey{src}, true))
+	src.running = &loginCall{cancel: cancel, renewal: renewal, done: make(chan struct{}), ended: make(chan struct{})}
+	go src.runLogin(ctx, src.running)
+	return nil
 }
 
-// known returns how the session that is held is sent, or the origin of the last
-// one; nil before the first.
-func (src *Source) known() *sent {
-	if s := src.session.Load(); s != nil {
-		return src.send(s)
-	}
-	return src.sent.Load()
+// runLogin finishes call even if Login panics or calls runtime.Goexit.
+func (src *Source) runLogin(ctx context.Context, call *loginCall) {
+	defer close(call.ended)
+	defer call.cancel()
+	var k *keptSession
+	err := errors.New("session: Source.Login ended its goroutine; it must return")
+	defer func() {
+		loginPanic := recover()
+		if loginPanic != nil {
+			err = fmt.Errorf("session: Source.Login panicked with a value of type %T", loginPanic)
+		}
+		unwanted := src.finish(call, k, err, loginPanic)
+		src.logLogin(ctx, call, k, err)
+		if unwanted {
+			src.logOutLate(ctx, call, k.session)
+		}
+	}()
+	k, err = src.logIn(ctx)
 }
 
-// send returns how s is sent. It is made once for a session that is held, and not
-// before a Transport wants it.
-func (src *Source) send(s *Session) *sent {
-	if h := src.sent.Load(); h != nil && h.session == s {
-		return h
+// logIn calls Login. Nothing else does.
+func (src *Source) logIn(ctx context.Context) (*keptSession, error) {
+	s, err := src.Login(ctx)
+	if err != nil {
+		return nil, err
 	}
-	h := newSent(s)
+	early := src.Early
+	if early <= 0 {
+		early = time.Minute
+	}
+	k, err := newKeptSession(s, early)
+	if err != nil {
+		return nil, usageError("Source.Login returned a session that cannot be used: " + err.Error())
+	}
+	return k, nil
+}
+
+// finish keeps the outcome of call and wakes the callers that wait for it. It
+// reports whether the session has to be logged out instead, since Close or
+// Revoke was called meanwhile.
+func (src *Source) finish(call *loginCall, k *keptSession, err error, loginPanic any) (unwanted bool) {
 	src.mu.Lock()
 	defer src.mu.Unlock()
-	if src.session.Load() == s {
-		src.sent.Store(h)
+	src.running = nil
+	call.closePanic = loginPanic
+	if k != nil && (src.closed || call.revoked) {
+		unwanted = true
+		src.toLogOut = append(src.toLogOut, k.session)
 	}
-	return h
+	if src.closed { // Close has woken the callers
+		return unwanted
+	}
+	switch {
+	case err == nil:
+		src.failure = nil
+		if !unwanted {
+			src.keep(k)
+			call.kept = k
+		}
+	case !call.reset:
+		inARow := 1
+		if src.failure != nil {
+			inARow += src.failure.inARow
+		}
+		src.failure = newLoginFailure(err, inARow)
+	}
+	call.err, call.loginPanic = err, loginPanic
+	close(call.done)
+	return unwanted
 }
 
-func newSent(s *Session) *sent {
-	origin, _ := s.origin(DefaultBaseURL) // valid since it was held
-	return &sent{s, origin, [2]string{s.ID, s.UserAgent}}
+// logOutLate logs out a session that came after Close or Revoke was called. Their
+// contexts may have ended.
+func (src *Source) logOutLate(ctx context.Context, call *loginCall, s *Session) {
+	defer func() {
+		if v := recover(); v != nil {
+			call.closePanic = v
+		}
+	}()
+	call.logoutErr = errors.New("session: Source.Logout ended its goroutine; it must return")
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	call.logoutErr = src.logOut(ctx, s)
 }
 
-// Invalidate forgets the session if it has the ID of s: for a caller whom the
-// API told that s has ended. It does not log out.
+func (src *Source) logLogin(ctx context.Context, call *loginCall, k *keptSession, err error) {
+	if src.Logger == nil {
+		return
+	}
+	what := "Files.com login"
+	if call.renewal {
+		what = "Files.com session renewal"
+	}
+	switch {
+	case err == nil:
+		src.Logger.LogAttrs(ctx, slog.LevelDebug, what, slog.Any("session", k.session))
+	case isRefusal(err):
+		src.Logger.LogAttrs(ctx, slog.LevelWarn, what+" refused", slog.String("error", err.Error()))
+	default:
+		src.Logger.LogAttrs(ctx, slog.LevelWarn, what+" failed", slog.String("error", err.Error()))
+	}
+}
+
+// Invalidate takes the session out of use if it has the ID of s. Call it when the
+// API says that s has ended; a [Transport] does. It does not log out. A login that
+// is running goes on, and its session is used.
 func (src *Source) Invalidate(s *Session) {
 	src.mu.Lock()
 	defer src.mu.Unlock()
-	if held := src.session.Load(); held != nil && s != nil && held.ID == s.ID {
-		src.drop()
+	k := src.kept.Load()
+	if k == nil || s == nil || k.session.ID != s.ID {
+		return
+	}
+	src.swap(nil)
+	if k.wasAccepted() {
+		return
+	}
+	src.unaccepted++
+	if src.unaccepted > 1 && src.failure == nil {
+		err := fmt.Errorf("session: %d sessions in a row ended before an answer accepted them; check whether the site binds sessions to an address or a User-Agent", src.unaccepted)
+		src.failure = newLoginFailure(err, src.unaccepted-1)
 	}
 }
 
-// Reset forgets the session and its origin, a kept refusal and a back-off: for
-// when there is a new password. A login under way goes on, and its session is
-// kept, but not its failure. Reset does not log out.
+// Reset forgets the session, a refusal and a back-off. Call it when there is a new
+// password. It does not log out. A login that is running goes on, and its session
+// is used, but its failure is forgotten.
 func (src *Source) Reset() {
 	src.mu.Lock()
 	defer src.mu.Unlock()
-	src.drop()
-	src.sent.Store(nil)
-	if !src.closed() {
-		src.setback = nil
-	}
-	if src.flight != nil {
-		src.flight.reset = true
+	src.kept.Store(nil)
+	src.origin.Store(nil)
+	src.failure, src.unaccepted = nil, 0
+	if src.running != nil {
+		src.running.reset = true
 	}
 }
 
-// closeTimeout bounds a log-out that no context of a caller does.
+// closeTimeout bounds a log-out that no live context of a caller bounds.
 const closeTimeout = 5 * time.Second
 
-// Close logs out. Waiters and later callers get [ErrSourceClosed]. It waits for
-// a login under way and logs its session out, until ctx ends: then the login is
-// cancelled, and logged out if it succeeds nonetheless. With a ctx that has
-// already ended Close has 5 s. When the log-out fails, Close may be called
-// again.
+// Close logs out. Callers that wait for a session get [ErrSourceClosed] at once,
+// and so does every later call. Close waits for a login that is running and logs
+// its session out too. When ctx ends, Close cancels the login and returns; if the
+// login succeeds nonetheless, its session is logged out. If ctx has already
+// ended, Close takes up to 5 seconds. If a log-out fails, Close may be called
+// again. A panic of the login is raised again at the end.
 func (src *Source) Close(ctx context.Context) error {
-	if ctx == nil {
-		return fmt.Errorf("session: close: %w: context is nil", ErrInvalidParams)
+	if err := src.checkContext(ctx); err != nil {
+		return err
 	}
+	src.mu.Lock()
+	call := src.running
+	if !src.closed && call != nil {
+		call.err = errClosed
+		close(call.done)
+	}
+	src.closed = true
+	sessions := src.takeSessions()
+	if src.static != nil {
+		sessions = nil
+	}
+	src.mu.Unlock()
+	return src.logOutAll(ctx, sessions, call, func() { call.cancel() })
+}
+
+// Revoke logs out like Close, but the Source stays usable: the next caller
+// starts a login. Revoke waits for a login that is running and logs its session
+// out too; the callers that wait for that login get the session of another one.
+// If a log-out fails, Revoke may be called again.
+func (src *Source) Revoke(ctx context.Context) error {
+	if err := src.checkContext(ctx); err != nil {
+		return err
+	}
+	src.mu.Lock()
+	if src.closed {
+		src.mu.Unlock()
+		return errClosed
+	}
+	call := src.running
+	if call != nil {
+		call.revoked = true
+	}
+	sessions := src.takeSessions()
+	src.mu.Unlock()
+	return src.logOutAll(ctx, sessions, call, func() {})
+}
+
+// takeSessions takes the session out of use. It returns all that are to be
+// logged out.
+func (src *Source) takeSessions() []*Session {
+	if k := src.swap(nil); k != nil {
+		src.toLogOut = append(src.toLogOut, k.session)
+	}
+	return slices.Clone(src.toLogOut)
+}
+
+// logOutAll logs sessions out and waits for the end of call, if there is one. It
+// calls giveUp if ctx ends first.
+func (src *Source) logOutAll(ctx context.Context, sessions []*Session, call *loginCall, giveUp func()) error {
 	if ctx.Err() != nil {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 		defer cancel()
 	}
-	src.mu.Lock()
-	if s := src.drop(); s != nil {
-		src.unended = append(src.unended, s)
-	}
-	f, unended := src.flight, slices.Clone(src.unended)
-	if !src.closed() {
-		src.setback = &setback{closed: true, err: fmt.Errorf("session: %w", ErrSourceClosed)}
-		if f != nil {
-			f.err = src.setback.err
-			close(f.done)
-		}
-	}
-	src.mu.Unlock()
-
 	var err error
-	for _, s := range unended {
+	for _, s := range sessions {
 		err = errors.Join(err, src.logOut(ctx, s))
 	}
-	if f == nil {
+	if call == nil {
 		return err
 	}
 	select {
-	case <-f.ended:
+	case <-call.ended:
 	case <-ctx.Done():
-		f.cancel()
-		return errors.Join(err, left(ctx))
+		giveUp()
+		return errors.Join(err, waitError(ctx))
 	}
-	if f.crashed != nil {
-		panic(f.crashed)
+	if call.closePanic != nil {
+		panic(call.closePanic)
 	}
-	return errors.Join(err, f.gone)
+	return errors.Join(err, call.logoutErr)
 }
 
-// logOut logs out a session of src.unended, which it leaves when that is done.
+// logOut logs out a session of src.toLogOut and removes it from there.
 func (src *Source) logOut(ctx context.Context, s *Session) error {
 	logout := src.Logout
 	if logout == nil {
 		logout = func(ctx context.Context, s *Session) error { return Delete(ctx, s) }
 	}
-	err := logout(ctx, s)
-	if err == nil {
-		src.mu.Lock()
-		defer src.mu.Unlock()
-		src.unended = slices.DeleteFunc(src.unended, func(u *Session) bool { return u == s })
+	if err := logout(ctx, s); err != nil {
+		return err
 	}
-	return err
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	src.toLogOut = slices.DeleteFunc(src.toLogOut, func(other *Session) bool { return other == s })
+	return nil
 }
 
 // Format prints no session, whatever the verb.
 func (src *Source) Format(f fmt.State, verb rune) {
 	fmt.Fprintf(f, fmt.FormatString(f, verb), "Source")
+}
+
+// newLoginFailure returns the inARow'th failure in a row.
+func newLoginFailure(err error, inARow int) *loginFailure {
+	f := &loginFailure{err: err, refused: isRefusal(err), inARow: inARow}
+	var api *APIError
+	retryAfter := time.Duration(0)
+	if errors.As(err, &api) {
+		retryAfter = api.RetryAfter
+	}
+	switch {
+	case !f.refused:
+		f.until = time.Now().Add(max(retryAfter, backoff(inARow, time.Second, time.Minute)))
+	case errors.Is(err, ErrLockedOut):
+		f.until = time.Now().Add(cmp.Or(retryAfter, 15*time.Minute))
+	}
+	return f
+}
+
+// isRefusal reports whether another login would fail like the one that returned
+// err.
+func isRefusal(err error) bool {
+	var api *APIError
+	if errors.As(err, &api) && api.Type == "" {
+		return false // the answer of a proxy, for example
+	}
+	var challenge *TwoFactorError
+	return errors.As(err, &challenge) || errors.Is(err, ErrNotAuthenticated) || errors.Is(err, ErrInvalidParams)
+}
+
+// current returns the error to answer now, or nil if a login may be tried.
+func (f *loginFailure) current() error {
+	if f == nil {
+		return nil
+	}
+	wait := time.Until(f.until)
+	switch {
+	case f.refused && (wait > 0 || f.until.IsZero()):
+		return f.err
+	case wait > 0:
+		return &BackoffError{Wait: wait, Err: f.err}
+	}
+	return nil
+}
+
+// newKeptSession returns an error if s cannot be sent.
+func newKeptSession(s *Session, early time.Duration) (*keptSession, error) {
+	origin, err := s.validate(DefaultBaseURL)
+	if err != nil {
+		return nil, err
+	}
+	k := &keptSession{session: s, origin: origin, id: []string{s.ID}, keptAt: time.Now()}
+	if s.UserAgent != "" {
+		k.userAgent = []string{s.UserAgent}
+	}
+	if lifetime := s.TimeoutAt.Round(0).Sub(k.keptAt); lifetime >= time.Second && lifetime <= 365*24*time.Hour {
+		k.lifetime = lifetime
+		early = min(early, lifetime/2)
+		k.early = early - rand.N(early/10+1)
+	}
+	return k, nil
+}
+
+// keep puts k into use. The session that it replaces is left to end by itself.
+func (src *Source) keep(k *keptSession) {
+	src.swap(k)
+	origin := k.origin // without the session
+	src.origin.Store(&origin)
+}
+
+// swap puts k, or nil, into use and returns the session that was in use.
+func (src *Source) swap(k *keptSession) *keptSession {
+	old := src.kept.Swap(k)
+	if old != nil && old.wasAccepted() {
+		src.unaccepted = 0
+	}
+	return old
+}
+
+// fresh reports whether k needs no renewal.
+func (k *keptSession) fresh() bool { return k != nil && k.left() > k.early }
+
+// good reports whether k can be used.
+func (k *keptSession) good() bool { return k != nil && k.left() > 0 }
+
+// left returns how long k lasts by the wall clock or the monotonic clock,
+// whichever is less. The monotonic clock stands still while a machine sleeps, and
+// the wall clock may be set back.
+func (k *keptSession) left() time.Duration {
+	if k.lifetime == 0 {
+		return math.MaxInt64
+	}
+	now := time.Now()
+	return min(time.Duration(k.session.TimeoutAt.UnixNano()-now.UnixNano()), k.lifetime-now.Sub(k.keptAt))
+}
+
+// wasAccepted reports whether the server accepted a request with k, as far as is
+// known.
+func (k *keptSession) wasAccepted() bool {
+	return k.accepted.Load() || time.Since(k.keptAt) > time.Minute
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,26 +19,26 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// desk makes sessions and waits for the test to let it.
-type desk struct {
+// manualLogin is a Login and a Logout. Each login waits until the test ends it.
+type manualLogin struct {
 	logins, running, logouts atomic.Int32
-	begun                    chan context.Context // a login has begun, under this context
-	let                      chan error           // ends a login
+	started                  chan context.Context // a login has started, under this context
+	result                   chan error           // ends a login
 }
 
-func newDesk() *desk {
-	return &desk{begun: make(chan context.Context, 100), let: make(chan error, 100)}
+func newManualLogin() *manualLogin {
+	return &manualLogin{started: make(chan context.Context, 100), result: make(chan error, 100)}
 }
 
-func (d *desk) login(ctx context.Context) (*session.Session, error) {
+func (d *manualLogin) login(ctx context.Context) (*session.Session, error) {
 	if d.running.Add(1) > 1 {
 		panic("two logins at a time")
 	}
 	defer d.running.Add(-1)
 	n := d.logins.Add(1)
-	d.begun <- ctx
+	d.started <- ctx
 	select {
-	case err := <-d.let:
+	case err := <-d.result:
 		if err != nil {
 			return nil, err
 		}
@@ -46,9 +48,11 @@ func (d *desk) login(ctx context.Context) (*session.Session, error) {
 	}
 }
 
-func (d *desk) logout(context.Context, *session.Session) error { d.logouts.Add(1); return nil }
+func (d *manualLogin) logout(context.Context, *session.Session) error { d.logouts.Add(1); return nil }
 
-func (d *desk) source() *session.Source { return &session.Source{Login: d.login, Logout: d.logout} }
+func (d *manualLogin) source() *session.Source {
+	return &session.Source{Login: d.login, Logout: d.logout}
+}
 
 // get calls Session in a goroutine and sends its outcome.
 func get(ctx context.Context, src *session.Source) <-chan error {
@@ -62,14 +66,14 @@ func get(ctx context.Context, src *session.Source) <-chan error {
 
 func TestASourceLogsInOnce(t *testing.T) {
 	t.Parallel()
-	d := newDesk()
+	d := newManualLogin()
 	src := d.source()
 	var out []<-chan error
 	for range 1000 {
 		out = append(out, get(t.Context(), src))
 	}
-	<-d.begun
-	d.let <- nil
+	<-d.started
+	d.result <- nil
 	for _, ch := range out {
 		assert.NoError(t, <-ch)
 	}
@@ -77,92 +81,11 @@ func TestASourceLogsInOnce(t *testing.T) {
 }
 
 func TestAHeldSessionCostsNoAllocation(t *testing.T) {
-	d := newDesk()
+	d := newManualLogin()
 	src := d.source()
-	d.let <- nil
+	d.result <- nil
 	ctx := t.Context()
 	assert.Zero(t, testing.AllocsPerRun(100, func() { src.Session(ctx) }))
-}
-
-func TestTheFirstCallerMayLeave(t *testing.T) {
-	t.Parallel()
-	type key struct{}
-	d := newDesk()
-	src := d.source()
-	ctx, cancel := context.WithCancelCause(context.WithValue(t.Context(), key{}, "value"))
-	first := get(ctx, src)
-	own := <-d.begun
-	assert.Equal(t, "value", own.Value(key{}))
-	second := get(t.Context(), src)
-	waitFor(t, func() bool { return waiters(src) == 2 })
-	cancel(errBroken)
-	err := <-first
-	assert.ErrorIs(t, err, context.Canceled)
-	assert.ErrorIs(t, err, errBroken)
-	assert.NoError(t, own.Err())
-	d.let <- nil
-	assert.NoError(t, <-second)
-	assert.EqualValues(t, 1, d.logins.Load())
-}
-
-func TestALoginIsCancelledWhenTheLastCallerLeft(t *testing.T) {
-	t.Parallel()
-	d := newDesk()
-	src := d.source()
-	ctx, cancel := context.WithCancel(t.Context())
-	var out []<-chan error
-	for range 10 {
-		out = append(out, get(ctx, src))
-	}
-	own := <-d.begun
-	waitFor(t, func() bool { return waiters(src) == 10 })
-	cancel()
-	for _, ch := range out {
-		assert.ErrorIs(t, <-ch, context.Canceled)
-	}
-	<-own.Done()
-	d.let <- nil
-	s, err := src.Session(t.Context())
-	require.NoError(t, err, "and is no failure to back off from")
-	assert.Equal(t, "id2", s.ID)
-}
-
-func TestAnAbandonedLoginIsNotJoined(t *testing.T) {
-	t.Parallel()
-	begun, let := make(chan context.Context), make(chan *session.Session)
-	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) { // that ignores its context
-		begun <- ctx
-		if s := <-let; s != nil {
-			return s, nil
-		}
-		return nil, ctx.Err()
-	}}
-	abandon := func() {
-		ctx, cancel := context.WithCancel(t.Context())
-		out := get(ctx, src)
-		own := <-begun
-		cancel()
-		assert.ErrorIs(t, <-out, context.Canceled)
-		<-own.Done()
-	}
-	abandon()
-	ctx, cancel := context.WithCancel(t.Context())
-	impatient, patient := get(ctx, src), get(t.Context(), src)
-	cancel()
-	assert.ErrorIs(t, <-impatient, context.Canceled)
-	let <- nil
-	<-begun // another login, since the first one failed
-	let <- &session.Session{ID: "2"}
-	assert.NoError(t, <-patient)
-
-	src.Reset()
-	abandon()
-	patient = get(t.Context(), src)
-	let <- &session.Session{ID: "3"} // which succeeds nonetheless, and is not lost
-	assert.NoError(t, <-patient)
-	s, err := src.Session(t.Context())
-	require.NoError(t, err)
-	assert.Equal(t, "3", s.ID)
 }
 
 func TestARefusalIsKeptUntilReset(t *testing.T) {
@@ -209,35 +132,11 @@ func TestARefusalIsKeptUntilReset(t *testing.T) {
 	assert.Empty(t, srv.Sessions())
 }
 
-func TestOtherFailuresBackOff(t *testing.T) {
-	t.Parallel()
-	d := newDesk()
-	src := d.source()
-	moved := &session.RegionMismatchError{Host: "h", Err: &session.APIError{StatusCode: 401, Type: "not-authenticated/lockout-region-mismatch"}}
-	d.let <- moved
-	_, err := src.Session(t.Context())
-	assert.ErrorIs(t, err, moved, "the caller that waited gets the failure itself")
-	for range 100 {
-		_, err = src.Session(t.Context())
-		var wait *session.BackoffError
-		require.ErrorAs(t, err, &wait)
-		assert.ErrorIs(t, err, moved)
-		assert.Greater(t, wait.Wait, time.Duration(0))
-		assert.LessOrEqual(t, wait.Wait, time.Second)
-		assert.Contains(t, err.Error(), "no login for")
-	}
-	assert.EqualValues(t, 1, d.logins.Load())
-	src.Reset()
-	d.let <- nil
-	_, err = src.Session(t.Context())
-	assert.NoError(t, err)
-}
-
 func TestInvalidateForgetsThatSessionAlone(t *testing.T) {
 	t.Parallel()
-	d := newDesk()
+	d := newManualLogin()
 	src := d.source()
-	d.let <- nil
+	d.result <- nil
 	first, err := src.Session(t.Context())
 	require.NoError(t, err)
 	src.Invalidate(nil)
@@ -245,7 +144,7 @@ func TestInvalidateForgetsThatSessionAlone(t *testing.T) {
 	same, err := src.Session(t.Context())
 	require.NoError(t, err)
 	assert.Same(t, first, same)
-	d.let <- nil
+	d.result <- nil
 	copied := *first
 	src.Invalidate(&copied)
 	second, err := src.Session(t.Context())
@@ -259,42 +158,16 @@ func TestInvalidateForgetsThatSessionAlone(t *testing.T) {
 
 func TestAFailureFromBeforeAResetIsNotKept(t *testing.T) {
 	t.Parallel()
-	d := newDesk()
+	d := newManualLogin()
 	src := d.source()
 	out := get(t.Context(), src)
-	<-d.begun
+	<-d.started
 	src.Reset()
-	d.let <- session.ErrNotAuthenticated
+	d.result <- session.ErrNotAuthenticated
 	assert.ErrorIs(t, <-out, session.ErrNotAuthenticated)
-	d.let <- nil
+	d.result <- nil
 	_, err := src.Session(t.Context())
 	assert.NoError(t, err)
-}
-
-func TestAPanicOfLoginReachesEveryWaiter(t *testing.T) {
-	t.Parallel()
-	let := make(chan bool)
-	src := &session.Source{Login: func(context.Context) (*session.Session, error) {
-		if <-let {
-			panic(errBroken)
-		}
-		return &session.Session{ID: "1"}, nil
-	}}
-	caught := make(chan any, 10)
-	for range 10 {
-		go func() {
-			defer func() { caught <- recover() }()
-			src.Session(t.Context())
-		}()
-	}
-	waitFor(t, func() bool { return waiters(src) == 10 })
-	let <- true
-	for range 10 {
-		assert.Equal(t, errBroken, <-caught)
-	}
-	out := get(t.Context(), src)
-	let <- false
-	assert.NoError(t, <-out)
 }
 
 func TestALoginThatEndsItsGoroutineIsAFailure(t *testing.T) {
@@ -314,14 +187,14 @@ func TestALoginMustReturnAGoodSession(t *testing.T) {
 	_, err := new(session.Source).Session(t.Context())
 	assert.ErrorIs(t, err, session.ErrInvalidParams)
 	var none context.Context
-	_, err = newDesk().source().Session(none)
+	_, err = newManualLogin().source().Session(none)
 	assert.ErrorIs(t, err, session.ErrInvalidParams)
 	assert.ErrorIs(t, new(session.Source).Close(none), session.ErrInvalidParams)
 }
 
 func TestADeadContextStartsNoLogin(t *testing.T) {
 	t.Parallel()
-	d := newDesk()
+	d := newManualLogin()
 	src := d.source()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -355,17 +228,17 @@ func TestCloseLogsOut(t *testing.T) {
 
 func TestCloseWaitsForALoginAndLogsItOut(t *testing.T) {
 	t.Parallel()
-	d := newDesk()
+	d := newManualLogin()
 	src := d.source()
 	waiter := get(t.Context(), src)
-	own := <-d.begun
+	own := <-d.started
 	closed := make(chan error, 2)
 	for range 2 {
 		go func() { closed <- src.Close(t.Context()) }()
 	}
 	assert.ErrorIs(t, <-waiter, session.ErrSourceClosed)
 	assert.NoError(t, own.Err(), "which it does not cut off")
-	d.let <- nil
+	d.result <- nil
 	assert.NoError(t, <-closed)
 	assert.NoError(t, <-closed)
 	assert.EqualValues(t, 1, d.logouts.Load())
@@ -373,12 +246,12 @@ func TestCloseWaitsForALoginAndLogsItOut(t *testing.T) {
 
 func TestCloseEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	begun, let := make(chan bool), make(chan bool)
+	started, proceed := make(chan bool), make(chan bool)
 	logouts := make(chan error, 1)
 	src := &session.Source{
 		Login: func(context.Context) (*session.Session, error) {
-			begun <- true
-			<-let
+			started <- true
+			<-proceed
 			return &session.Session{ID: "1"}, nil
 		},
 		Logout: func(ctx context.Context, _ *session.Session) error {
@@ -387,14 +260,14 @@ func TestCloseEndsWithItsContext(t *testing.T) {
 		},
 	}
 	waiter := get(t.Context(), src)
-	<-begun
+	<-started
 	ctx, cancel := context.WithCancel(t.Context())
 	closed := make(chan error)
 	go func() { closed <- src.Close(ctx) }()
 	assert.ErrorIs(t, <-waiter, session.ErrSourceClosed)
 	cancel()
 	assert.ErrorIs(t, <-closed, context.Canceled)
-	let <- true
+	proceed <- true
 	assert.NoError(t, <-logouts, "a session that comes late is logged out, under a live context")
 }
 
@@ -427,12 +300,12 @@ func TestASessionIsNotForgottenBeforeItIsLoggedOut(t *testing.T) {
 		"ends its goroutine": runtime.Goexit,
 	} {
 		for _, late := range []bool{false, true} { // whether the login lands after Close
-			begun, let := make(chan bool, 1), make(chan bool)
+			started, proceed := make(chan bool, 1), make(chan bool)
 			logouts := 0
 			src := &session.Source{
 				Login: func(context.Context) (*session.Session, error) {
-					begun <- true
-					<-let
+					started <- true
+					<-proceed
 					return &session.Session{ID: "1"}, nil
 				},
 				Logout: func(context.Context, *session.Session) error {
@@ -443,9 +316,9 @@ func TestASessionIsNotForgottenBeforeItIsLoggedOut(t *testing.T) {
 				},
 			}
 			waiter := get(t.Context(), src)
-			<-begun
+			<-started
 			if !late {
-				let <- true
+				proceed <- true
 				require.NoError(t, <-waiter)
 			}
 			closed := make(chan bool)
@@ -456,37 +329,13 @@ func TestASessionIsNotForgottenBeforeItIsLoggedOut(t *testing.T) {
 			}()
 			if late {
 				assert.ErrorIs(t, <-waiter, session.ErrSourceClosed)
-				let <- true
+				proceed <- true
 			}
 			<-closed
 			assert.NoError(t, src.Close(t.Context()), name)
 			assert.Equal(t, 2, logouts, name)
 		}
 	}
-}
-
-func TestCloseTellsAWaiterBehindAnAbandonedLogin(t *testing.T) {
-	t.Parallel()
-	begun, let := make(chan context.Context), make(chan bool)
-	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) { // that ignores its context
-		begun <- ctx
-		<-let
-		return nil, ctx.Err()
-	}}
-	ctx, cancel := context.WithCancel(t.Context())
-	first := get(ctx, src)
-	own := <-begun
-	cancel()
-	assert.ErrorIs(t, <-first, context.Canceled)
-	<-own.Done()
-	second := get(t.Context(), src)
-	dead, kill := context.WithCancel(t.Context())
-	closed := make(chan error)
-	go func() { closed <- src.Close(dead) }()
-	assert.ErrorIs(t, <-second, session.ErrSourceClosed)
-	kill()
-	assert.ErrorIs(t, <-closed, context.Canceled)
-	let <- true
 }
 
 func TestASourcePrintsNoSession(t *testing.T) {
@@ -515,11 +364,11 @@ func TestASourcePrintsNoSession(t *testing.T) {
 func TestAPanicDuringCloseReachesIt(t *testing.T) {
 	t.Parallel()
 	for _, inLogout := range []bool{false, true} {
-		begun, let := make(chan bool), make(chan bool)
+		started, proceed := make(chan bool), make(chan bool)
 		src := &session.Source{
 			Login: func(context.Context) (*session.Session, error) {
-				begun <- true
-				<-let
+				started <- true
+				<-proceed
 				if !inLogout {
 					panic(errBroken)
 				}
@@ -528,14 +377,14 @@ func TestAPanicDuringCloseReachesIt(t *testing.T) {
 			Logout: func(context.Context, *session.Session) error { panic(errBroken) },
 		}
 		waiter := get(t.Context(), src)
-		<-begun
+		<-started
 		caught := make(chan any)
 		go func() {
 			defer func() { caught <- recover() }()
 			src.Close(t.Context())
 		}()
 		assert.ErrorIs(t, <-waiter, session.ErrSourceClosed)
-		let <- true
+		proceed <- true
 		assert.Equal(t, errBroken, <-caught)
 	}
 }
@@ -552,21 +401,313 @@ func TestADroppedSourceIsCollected(t *testing.T) {
 	waitFor(t, func() bool { runtime.GC(); return ref.Value() == nil })
 }
 
-// waitFor polls for what no channel tells.
+// waitFor polls until cond holds, where no channel tells it.
 func waitFor(t *testing.T, cond func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !cond(); runtime.Gosched() {
 		if time.Now().After(deadline) {
-			t.Fatal("it did not come to pass")
+			t.Fatal("the condition did not come to hold")
 		}
 	}
 }
 
-func waiters(src *session.Source) int { return session.Waiters(src) }
-
-func TestBackoffErrorTellsWhy(t *testing.T) {
+func TestBackoffErrorTellsTheWaitAndTheFailure(t *testing.T) {
 	t.Parallel()
 	err := error(&session.BackoffError{Wait: 1500 * time.Millisecond, Err: errBroken})
-	assert.EqualError(t, err, "session: no login for 1.5s after: broken")
-	assert.True(t, errors.Is(err, errBroken))
+	assert.EqualError(t, err, "session: no login for 1.5s after a failure: broken")
+	assert.ErrorIs(t, err, errBroken)
+	assert.EqualError(t, &session.BackoffError{Wait: time.Second, Err: &session.APIError{StatusCode: 503}},
+		"session: no login for 1s after a failure: 503 Service Unavailable")
+	assert.EqualError(t, &session.BackoffError{Wait: time.Second, Err: fmt.Errorf("log in as alice: %w", &session.APIError{StatusCode: 503})},
+		"session: no login for 1s after a failure: log in as alice: 503 Service Unavailable")
+	assert.NotPanics(t, func() { _ = (&session.BackoffError{}).Error() })
+}
+
+func TestAMisuseIsNamedAlone(t *testing.T) {
+	t.Parallel()
+	var none context.Context
+	_, err := new(session.Source).Session(t.Context())
+	assert.EqualError(t, err, "session: Source.Login is nil; set it to a function that logs in")
+	assert.ErrorIs(t, err, session.ErrInvalidParams)
+	held := session.StaticSource(&session.Session{ID: "1"})
+	for _, src := range []*session.Source{newManualLogin().source(), held} {
+		_, err = src.Session(none)
+		for _, err := range []error{err, src.Close(none), src.Revoke(none)} {
+			assert.EqualError(t, err, "session: context is nil; pass context.Background() if there is no other")
+			assert.ErrorIs(t, err, session.ErrInvalidParams)
+		}
+	}
+}
+
+// Fifteen callers with too little time made fifteen logins and fifteen sessions
+// that nobody held.
+func TestALoginGoesOnWhenItsCallersLeave(t *testing.T) {
+	t.Parallel()
+	type key struct{}
+	d := newManualLogin()
+	src := d.source()
+	var login context.Context
+	for n := range 15 {
+		ctx, cancel := context.WithCancelCause(context.WithValue(t.Context(), key{}, "value"))
+		out := get(ctx, src)
+		if n == 0 {
+			login = <-d.started
+		}
+		cancel(errBroken)
+		err := <-out
+		assert.ErrorIs(t, err, context.Canceled)
+		assert.ErrorIs(t, err, errBroken)
+		assertQuiet(t, err)
+	}
+	assert.NoError(t, login.Err())
+	assert.Equal(t, "value", login.Value(key{}), "the login sees the values of the first caller's context")
+	d.result <- nil
+	s, err := src.Session(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, "id1", s.ID)
+	assert.EqualValues(t, 1, d.logins.Load())
+}
+
+func TestWhatCountsAsARefusal(t *testing.T) {
+	t.Parallel()
+	untyped := &session.APIError{StatusCode: 401}
+	typed := &session.APIError{StatusCode: 401, Type: "not-authenticated/locked-out"}
+	for name, tc := range map[string]struct {
+		err     error
+		refusal bool
+	}{
+		"an answer with a type":   {typed, true},
+		"that answer, wrapped":    {fmt.Errorf("log in: %w", typed), true},
+		"a second factor":         {&session.TwoFactorError{}, true},
+		"an error of Login's own": {fmt.Errorf("vault: %w", session.ErrNotAuthenticated), true},
+		"invalid parameters":      {session.ErrInvalidParams, true},
+		"a 401 without a type":    {untyped, false},
+		"that 401, wrapped":       {fmt.Errorf("log in: %w", untyped), false},
+		"a 403 without a type":    {&session.APIError{StatusCode: 403}, false},
+		"a region mismatch":       {&session.RegionMismatchError{Err: &session.APIError{StatusCode: 401, Type: "not-authenticated/lockout-region-mismatch"}}, false},
+		"a 503":                   {&session.APIError{StatusCode: 503, Type: "processing-failure/x"}, false},
+		"a rate limit":            {&session.APIError{StatusCode: 429, Type: "rate-limited/too-many-login-attempts"}, false},
+		"a connection that broke": {errBroken, false},
+		"a context of its own":    {context.DeadlineExceeded, false},
+	} {
+		logins := 0
+		src := &session.Source{Login: func(context.Context) (*session.Session, error) { logins++; return nil, tc.err }}
+		_, err := src.Session(t.Context())
+		assert.Equal(t, tc.err, err, name)
+		_, err = src.Session(t.Context())
+		var wait *session.BackoffError
+		assert.Equal(t, !tc.refusal, errors.As(err, &wait), name)
+		assert.ErrorIs(t, err, tc.err, name)
+		assert.Equal(t, 1, logins, name)
+	}
+}
+
+func TestALoginThatUsesItsOwnSourceGetsAnError(t *testing.T) {
+	t.Parallel()
+	other := session.StaticSource(&session.Session{ID: "other"})
+	var src *session.Source
+	src = &session.Source{Login: func(ctx context.Context) (*session.Session, error) {
+		child, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		_, err := src.Session(child)
+		for _, err := range []error{err, src.Close(child), src.Revoke(child)} {
+			assert.EqualError(t, err, "session: Source.Login calls its own Source; log in by Client.Create instead")
+		}
+		_, err2 := other.Session(ctx)
+		assert.NoError(t, err2, "another Source may be used")
+		return nil, fmt.Errorf("nested: %w", err)
+	}}
+	for range 2 {
+		_, err := src.Session(t.Context())
+		assert.EqualError(t, err, "nested: session: Source.Login calls its own Source; log in by Client.Create instead")
+		assert.ErrorIs(t, err, session.ErrInvalidParams)
+	}
+	assert.NoError(t, src.Close(t.Context()), "which Login did not close")
+}
+
+func TestAStaticSourceNeverLogsIn(t *testing.T) {
+	t.Parallel()
+	s := &session.Session{ID: idCanary}
+	src := session.StaticSource(s)
+	for range 10 {
+		got, err := src.Session(t.Context())
+		require.NoError(t, err)
+		assert.Same(t, s, got)
+		src.Invalidate(&session.Session{ID: "other"})
+	}
+	src.Invalidate(s)
+	for range 10 {
+		_, err := src.Session(t.Context())
+		assert.ErrorIs(t, err, session.ErrSessionEnded)
+		assert.EqualError(t, err, "session: StaticSource cannot log in again: session ended")
+	}
+	for _, bad := range []*session.Session{nil, {}, {ID: idCanary + " "}, {ID: "1", BaseURL: "http://app.files.com"}} {
+		src := session.StaticSource(bad)
+		_, err := src.Session(t.Context())
+		assert.ErrorIs(t, err, session.ErrInvalidParams)
+		assert.ErrorContains(t, err, "session: StaticSource: the session")
+		assertQuiet(t, err)
+		assert.NoError(t, src.Revoke(t.Context()))
+		assert.NoError(t, src.Close(t.Context()))
+	}
+}
+
+func TestAStaticSourceLogsOutInRevokeAlone(t *testing.T) {
+	t.Parallel()
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary})
+	defer srv.Close()
+	s, err := session.Create(t.Context(), alice, session.WithBaseURL(srv.URL), session.WithHTTPClient(srv.Client()))
+	require.NoError(t, err)
+
+	src := session.StaticSource(s)
+	assert.NoError(t, src.Close(t.Context()))
+	assert.Len(t, srv.Sessions(), 1)
+	_, err = src.Session(t.Context())
+	assert.ErrorIs(t, err, session.ErrSourceClosed)
+	assert.ErrorIs(t, src.Revoke(t.Context()), session.ErrSourceClosed)
+	assert.NoError(t, src.Close(t.Context()))
+
+	src = session.StaticSource(s)
+	assert.NoError(t, src.Revoke(t.Context()))
+	assert.Empty(t, srv.Sessions())
+	_, err = src.Session(t.Context())
+	assert.ErrorIs(t, err, session.ErrSessionEnded)
+}
+
+func TestRevokeLogsOutAndTheSourceStaysUsable(t *testing.T) {
+	t.Parallel()
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary})
+	defer srv.Close()
+	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) {
+		return session.Create(ctx, alice, session.WithBaseURL(srv.URL), session.WithHTTPClient(srv.Client()))
+	}}
+	assert.NoError(t, src.Revoke(t.Context()), "there is nothing to log out")
+	dead, cancel := context.WithCancel(t.Context())
+	cancel()
+	for n, ctx := range []context.Context{t.Context(), dead} {
+		_, err := src.Session(t.Context())
+		require.NoError(t, err)
+		assert.Len(t, srv.Sessions(), 1)
+		assert.NoError(t, src.Revoke(ctx))
+		assert.Empty(t, srv.Sessions())
+		assert.Equal(t, n+1, srv.Counts().Logins)
+	}
+	assert.NoError(t, src.Close(t.Context()))
+	assert.ErrorIs(t, src.Revoke(t.Context()), session.ErrSourceClosed)
+}
+
+func TestASessionThatWasNotLoggedOutIsLoggedOutLater(t *testing.T) {
+	t.Parallel()
+	fail, logouts := true, []string{}
+	logins := 0
+	src := &session.Source{
+		Login: func(context.Context) (*session.Session, error) {
+			logins++
+			return &session.Session{ID: fmt.Sprint(logins)}, nil
+		},
+		Logout: func(_ context.Context, s *session.Session) error {
+			if fail {
+				return errBroken
+			}
+			logouts = append(logouts, s.ID)
+			return nil
+		},
+	}
+	_, err := src.Session(t.Context())
+	require.NoError(t, err)
+	assert.ErrorIs(t, src.Revoke(t.Context()), errBroken)
+	s, err := src.Session(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, "2", s.ID, "a session that was revoked is not used again")
+	assert.ErrorIs(t, src.Close(t.Context()), errBroken)
+	fail = false
+	assert.NoError(t, src.Close(t.Context()))
+	assert.Equal(t, []string{"1", "2"}, logouts)
+}
+
+func TestLoginsAreLogged(t *testing.T) {
+	t.Parallel()
+	var out output
+	var fail error
+	src := &session.Source{
+		Logger: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Login: func(context.Context) (*session.Session, error) {
+			return &session.Session{ID: idCanary, LoginToken: tokenCanary, BaseURL: session.DefaultBaseURL}, fail
+		},
+	}
+	for _, tc := range []struct {
+		err  error
+		want string
+	}{
+		{nil, `level=DEBUG msg="Files.com login" session.base_url=https://app.files.com`},
+		{errBroken, `level=WARN msg="Files.com login failed" error=broken`},
+		{&session.APIError{StatusCode: 401, Type: "not-authenticated/x"}, `level=WARN msg="Files.com login refused" error="session: 401 not-authenticated/x"`},
+	} {
+		fail = tc.err
+		src.Session(t.Context())
+		waitFor(t, func() bool { return strings.Contains(out.String(), tc.want) })
+		src.Reset()
+	}
+	assertNoSecret(t, out.String())
+}
+
+// All methods at once, in no order, with sessions that are due for renewal at
+// any time.
+func TestASourceMayBeUsedByManyGoroutines(t *testing.T) {
+	t.Parallel()
+	var running, logins atomic.Int32
+	var closed atomic.Bool
+	src := &session.Source{
+		Login: func(context.Context) (*session.Session, error) {
+			assert.EqualValues(t, 1, running.Add(1), "one login at a time")
+			defer running.Add(-1)
+			assert.False(t, closed.Load(), "no login starts after Close")
+			n := logins.Add(1)
+			switch n % 7 {
+			case 5:
+				return nil, errBroken
+			case 6:
+				panic(errBroken)
+			}
+			return &session.Session{ID: fmt.Sprint(n), TimeoutAt: time.Now().Add(1001 * time.Millisecond)}, nil
+		},
+		Logout: func(_ context.Context, s *session.Session) error {
+			if len(s.ID)%2 == 0 {
+				return errBroken
+			}
+			return nil
+		},
+		Early: time.Hour,
+	}
+	quietly := func(call func()) {
+		defer func() { recover() }()
+		call()
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for i := range 2000 {
+				quietly(func() {
+					s, err := src.Session(t.Context())
+					if i%5 == 0 && err == nil {
+						src.Invalidate(s)
+					}
+				})
+				switch i % 50 {
+				case 0:
+					quietly(func() { src.Revoke(t.Context()) })
+				case 10, 20, 30, 40:
+					src.Reset()
+				}
+			}
+		}()
+	}
+	wg.Wait()
+	assert.Greater(t, logins.Load(), int32(100))
+	quietly(func() { src.Close(t.Context()) })
+	closed.Store(true)
+	_, err := src.Session(t.Context())
+	assert.ErrorIs(t, err, session.ErrSourceClosed)
 }

@@ -1,101 +1,156 @@
 package session
 
 import (
+	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
 )
 
-// Transport sends the session of a [Source] with each request to the origin
-// that made the session, and passes every other request on untouched, each hop
-// of a redirect by itself, and one whose Host or opaque URL names another host.
-// Before the first session its origin is not known, and every request waits for
-// one.
+// Transport is an [http.RoundTripper] that sends the session of a [Source] with
+// each request to the origin that created the session. It passes every other
+// request on untouched. Each hop of a redirect is a request of its own. A request
+// whose Host or opaque URL names another host goes to another origin. Before the
+// first session the origin is not known, so every request waits for a session.
 //
-// After a 401 that says that the session has ended it logs in once and repeats
-// the request once, if its body can be had again ([http.Request.GetBody]). When
-// that login fails, or leads to another origin, the caller gets the 401. Any
-// other answer is the caller's as it is: see [CheckResponse].
+// If an answer of 401 or 403 says that the session has ended, the Transport logs
+// in and sends the request once more. If that login fails, RoundTrip returns its
+// error. The request is not sent again if the new session is of another origin,
+// or if [http.Request.GetBody] does not return the body again: then the caller
+// gets the 401 or 403, perhaps with no more than the first 64 KiB of its body.
+// Every other answer is returned as it is: see [CheckResponse].
 //
-// A Transport is safe for concurrent use. Several may share a Source.
+// A Transport is safe for concurrent use, and several may share a Source. But if
+// the server accepts the requests of one and refuses those of another, say by
+// their addresses, each refusal costs a login.
 type Transport struct {
 	Source *Source           // required
-	Base   http.RoundTripper // nil: http.DefaultTransport
+	Base   http.RoundTripper // nil means http.DefaultTransport
 }
 
 // RoundTrip implements [http.RoundTripper].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	base := t.Base
-	if base == nil {
-		base = http.DefaultTransport
-	}
-	if t.Source == nil || req.URL == nil {
-		closeBody(req.Body)
-		return nil, fmt.Errorf("session: %w: Transport wants a Source, and a request a URL", ErrInvalidParams)
-	}
-	h := t.Source.known()
-	if h != nil && !sameOrigin(h.origin, req) {
-		return base.RoundTrip(req)
-	}
-	if h == nil || h.session == nil {
-		var err error
-		if h, err = t.login(req, req.Body); err != nil {
-			closeBody(req.Body)
-			return nil, err
-		}
-		if !sameOrigin(h.origin, req) {
-			return base.RoundTrip(req)
-		}
-	}
-	resp, err := base.RoundTrip(h.authenticate(req))
-	if err != nil || resp == nil || resp.StatusCode != http.StatusUnauthorized || !errors.Is(checkResponse(resp, false), ErrSessionEnded) {
-		return resp, err
-	}
-	t.Source.Invalidate(h.session)
-	sent := req.Body != nil && req.Body != http.NoBody
-	if sent && req.GetBody == nil {
-		return resp, nil
-	}
-	h, err = t.login(req, resp.Body)
-	if err != nil || !sameOrigin(h.origin, req) {
-		return resp, nil
-	}
-	again := h.authenticate(req)
-	if sent {
-		if again.Body, err = req.GetBody(); err != nil {
-			return resp, nil
-		}
-	}
-	closeBody(resp.Body) // of which CheckResponse has read what is worth it
-	return base.RoundTrip(again)
-}
-
-// login returns a session to send. A panic of Source.Login closes body on its
-// way through.
-func (t *Transport) login(req *http.Request, body io.Closer) (h *sent, err error) {
-	defer func() {
-		if h == nil && err == nil {
-			closeBody(body)
-		}
-	}()
-	s, err := t.Source.Session(req.Context())
+	k, err := t.sessionFor(req)
 	if err != nil {
 		return nil, err
 	}
-	return t.Source.send(s), nil
+	if k == nil {
+		return t.base().RoundTrip(req)
+	}
+	resp, ended, err := t.send(req, k)
+	if !ended || hasBody(req) && req.GetBody == nil {
+		return resp, err
+	}
+	return t.sendAgain(req, resp)
 }
 
-// authenticate returns a copy of req that carries the session. The values of
-// its header are shared, with no room to append to.
-func (h *sent) authenticate(req *http.Request) *http.Request {
+// CloseIdleConnections closes those of Base.
+func (t *Transport) CloseIdleConnections() {
+	if base, ok := t.base().(interface{ CloseIdleConnections() }); ok {
+		base.CloseIdleConnections()
+	}
+}
+
+func (t *Transport) base() http.RoundTripper {
+	if t.Base == nil {
+		return http.DefaultTransport
+	}
+	return t.Base
+}
+
+// sessionFor returns the session to send with req, or nil if req goes to another
+// origin. It closes the body of req if it fails.
+func (t *Transport) sessionFor(req *http.Request) (*keptSession, error) {
+	failed := true // until the end, in case Login panics
+	defer func() {
+		if failed && req.Body != nil {
+			req.Body.Close()
+		}
+	}()
+	switch {
+	case t.Source == nil:
+		return nil, usageError("Transport.Source is nil; set it to a Source")
+	case req.URL == nil:
+		return nil, usageError("the request has no URL; create it by http.NewRequest")
+	}
+	if origin := t.Source.origin.Load(); origin != nil && !sameOrigin(*origin, req) {
+		failed = false
+		return nil, nil
+	}
+	k, err := t.Source.get(req.Context())
+	if err != nil {
+		return nil, err
+	}
+	failed = false
+	if !sameOrigin(k.origin, req) {
+		return nil, nil
+	}
+	return k, nil
+}
+
+// send sends req with the session. It reports whether the answer says that the
+// session has ended.
+func (t *Transport) send(req *http.Request, k *keptSession) (resp *http.Response, ended bool, err error) {
+	resp, err = t.base().RoundTrip(k.authenticate(req))
+	if err != nil || resp == nil {
+		return resp, false, err
+	}
+	if sessionHasEnded(resp) {
+		t.Source.Invalidate(k.session)
+		return resp, true, nil
+	}
+	if !k.accepted.Load() {
+		k.accepted.Store(true)
+	}
+	return resp, false, nil
+}
+
+// sendAgain sends req with the session of a new login. It returns the first
+// answer if req cannot be sent again.
+func (t *Transport) sendAgain(req *http.Request, first *http.Response) (*http.Response, error) {
+	if first.Body != nil { // frees the connection during the login
+		start, _ := io.ReadAll(io.LimitReader(first.Body, 64<<10))
+		first.Body.Close()
+		first.Body = io.NopCloser(bytes.NewReader(start))
+	}
+	k, err := t.Source.get(req.Context())
+	if err != nil {
+		return nil, err
+	}
+	if !sameOrigin(k.origin, req) {
+		return first, nil
+	}
+	if hasBody(req) {
+		body, err := req.GetBody()
+		if err != nil || body == nil {
+			return first, nil
+		}
+		req = req.WithContext(req.Context())
+		req.Body = body
+	}
+	resp, _, err := t.send(req, k)
+	return resp, err
+}
+
+func hasBody(req *http.Request) bool { return req.Body != nil && req.Body != http.NoBody }
+
+// sessionHasEnded reports whether resp says so. The body can still be read from
+// its start.
+func sessionHasEnded(resp *http.Response) bool {
+	denied := resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden
+	return denied && errors.Is(checkResponse(resp, false), ErrSessionEnded)
+}
+
+// authenticate returns a copy of req that carries the session. Header values are
+// shared, with no capacity to append to.
+func (k *keptSession) authenticate(req *http.Request) *http.Request {
 	header := make(http.Header, len(req.Header)+2)
-	if h.values[1] != "" {
-		header["User-Agent"] = h.values[1:2:2]
+	if k.userAgent != nil {
+		header["User-Agent"] = k.userAgent
 	}
 	for name, values := range req.Header {
-		switch { // a map may have any keys
+		switch { // the keys of a map may be spelled in any way
 		case len(name) == len(authHeader) && strings.EqualFold(name, authHeader):
 			continue
 		case len(name) == len("User-Agent") && strings.EqualFold(name, "User-Agent"):
@@ -103,32 +158,25 @@ func (h *sent) authenticate(req *http.Request) *http.Request {
 		}
 		header[name] = values[:len(values):len(values)]
 	}
-	header[authHeader] = h.values[0:1:1]
+	header[authHeader] = k.id
 	req = req.WithContext(req.Context())
 	req.Header = header
 	return req
 }
 
-// sameOrigin reports whether req goes to an origin that parseOrigin returned,
-// and names no other host on the way.
+// sameOrigin reports whether req goes to origin, which parseOrigin returned, and
+// names no other host.
 func sameOrigin(origin string, req *http.Request) bool {
 	u := req.URL
 	if u.Opaque != "" || req.Host != "" && req.Host != u.Host {
 		return false
 	}
-	scheme := len(u.Scheme)
-	if len(origin) == scheme+len("://")+len(u.Host) && origin[:scheme] == u.Scheme &&
-		strings.HasPrefix(origin[scheme:], "://") && strings.HasSuffix(origin, u.Host) {
+	scheme, host, _ := strings.Cut(origin, "://")
+	if u.Scheme == scheme && u.Host == host {
 		return true
 	}
-	same, err := parseOrigin(u.Scheme + "://" + u.Host)
-	return err == nil && same == origin
-}
-
-func closeBody(body io.Closer) {
-	if body != nil {
-		body.Close()
-	}
+	target, err := parseOrigin(u.Scheme + "://" + u.Host)
+	return err == nil && target == origin
 }
 
 // authHeader is AuthHeader in its canonical form.

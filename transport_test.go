@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/filescom/session"
 	"github.com/filescom/session/sessiontest"
@@ -90,6 +91,7 @@ func TestTransportKeepsTheRoundTripperContract(t *testing.T) {
 		"dead session": {Source: (&counter{}).source(), Base: dead},
 		"login fails":  {Source: failing, Base: ok},
 		"no source":    {Base: ok},
+		"no session":   {Source: session.StaticSource(nil), Base: ok},
 		"other origin": {Source: (&counter{origin: "https://other.example"}).source(), Base: ok},
 	} {
 		sent := &body{Reader: strings.NewReader("body")}
@@ -108,7 +110,15 @@ func TestTransportKeepsTheRoundTripperContract(t *testing.T) {
 		assert.Equal(t, before.URL, req.URL, name)
 		assert.Equal(t, before.Body, req.Body, name)
 	}
+}
+
+func TestAMisuseOfATransportIsNamedAlone(t *testing.T) {
+	t.Parallel()
 	_, err := (&session.Transport{}).RoundTrip(&http.Request{})
+	assert.EqualError(t, err, "session: Transport.Source is nil; set it to a Source")
+	assert.ErrorIs(t, err, session.ErrInvalidParams)
+	_, err = (&session.Transport{Source: (&counter{}).source()}).RoundTrip(&http.Request{})
+	assert.EqualError(t, err, "session: the request has no URL; create it by http.NewRequest")
 	assert.ErrorIs(t, err, session.ErrInvalidParams)
 }
 
@@ -206,24 +216,30 @@ func TestHeaderKeysOfAnySpellingAreReplaced(t *testing.T) {
 
 func TestAPanicOfLoginClosesTheBodies(t *testing.T) {
 	t.Parallel()
-	logins := 0
-	src := &session.Source{Login: func(context.Context) (*session.Session, error) {
-		if logins++; logins != 2 {
+	c := &counter{}
+	src := c.source()
+	login := src.Login
+	src.Login = func(ctx context.Context) (*session.Session, error) {
+		if c.fail.Load() {
 			panic(errBroken)
 		}
-		return &session.Session{ID: "1"}, nil
-	}}
-	sent, thrown := &body{Reader: strings.NewReader("x")}, &body{Reader: strings.NewReader(deadSession)}
+		return login(ctx)
+	}
+	thrown := &body{Reader: strings.NewReader(deadSession)}
 	tr := &session.Transport{Source: src, Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+		c.fail.Store(true)
 		return &http.Response{StatusCode: 401, Header: http.Header{}, Body: thrown, Request: r}, nil
 	})}
-	req, err := http.NewRequestWithContext(t.Context(), "POST", session.DefaultBaseURL, sent)
+	req, err := http.NewRequestWithContext(t.Context(), "GET", session.DefaultBaseURL, nil)
 	require.NoError(t, err)
 	assert.PanicsWithValue(t, errBroken, func() { tr.RoundTrip(req) })
-	assert.EqualValues(t, 1, sent.closed.Load())
-	req.Body = nil
+	assert.EqualValues(t, 1, thrown.closed.Load(), "the first answer is closed")
+
+	src.Reset()
+	sent := &body{Reader: strings.NewReader("x")}
+	req.Body = sent
 	assert.PanicsWithValue(t, errBroken, func() { tr.RoundTrip(req) })
-	assert.EqualValues(t, 1, thrown.closed.Load())
+	assert.EqualValues(t, 1, sent.closed.Load(), "the request's body is closed")
 }
 
 func TestOddAnswersOfTheBaseDoNotPanic(t *testing.T) {
@@ -334,10 +350,22 @@ func TestABodyThatCannotBeHadAgainIsNotRepeated(t *testing.T) {
 	src.Reset()
 	req, err := http.NewRequestWithContext(t.Context(), "POST", session.DefaultBaseURL, strings.NewReader("body"))
 	require.NoError(t, err)
-	req.GetBody = func() (io.ReadCloser, error) { return nil, errBroken }
-	resp, err = tr.RoundTrip(req)
-	require.NoError(t, err)
-	assert.Equal(t, 401, resp.StatusCode)
+	for _, getBody := range []func() (io.ReadCloser, error){
+		func() (io.ReadCloser, error) { return nil, errBroken },
+		func() (io.ReadCloser, error) { return nil, nil },
+	} {
+		var bodies []string
+		tr.Base = ended(0, deadSession, &bodies)
+		req.Body, req.GetBody = io.NopCloser(strings.NewReader("body")), getBody
+		resp, err = tr.RoundTrip(req)
+		require.NoError(t, err)
+		assert.Equal(t, 401, resp.StatusCode)
+		text, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		assert.Equal(t, deadSession, string(text))
+		assert.Equal(t, []string{"body"}, bodies, "net/http refuses to send a request whose body is missing")
+		src.Reset()
+	}
 }
 
 func TestOtherAnswersAreTheCallers(t *testing.T) {
@@ -351,7 +379,8 @@ func TestOtherAnswersAreTheCallers(t *testing.T) {
 		"other type":      {401, `{"type":"not-authenticated/locked-out"}`},
 		"region mismatch": {401, payload(t, "error_region_mismatch_401.json")},
 		"second factor":   {401, payload(t, "error_2fa_totp_401_constructed.json")},
-		"403":             {403, `{"type":"not-authorized/authentication-required"}`},
+		"403, other type": {403, `{"type":"not-authorized/insufficient-permission-for-params"}`},
+		"404":             {404, deadSession},
 		"500":             {500, deadSession},
 	} {
 		c := &counter{}
@@ -363,37 +392,60 @@ func TestOtherAnswersAreTheCallers(t *testing.T) {
 	}
 }
 
-func TestTheCallerGetsThe401WhenTheLoginFails(t *testing.T) {
+// The caller saw "the token could not be used", and the cause only at the next
+// call.
+func TestTheCallerGetsTheErrorOfTheLoginThatFails(t *testing.T) {
 	t.Parallel()
-	long := deadSession[:len(deadSession)-1] + `,"x":"` + strings.Repeat("x", 200<<10) + `"}`
-	for _, text := range []string{deadSession, long} {
-		c := &counter{}
-		closed := &body{Reader: strings.NewReader(text)}
-		tr := &session.Transport{Source: c.source(), Base: roundTripper(func(r *http.Request) (*http.Response, error) {
-			c.fail.Store(true)
-			return &http.Response{StatusCode: 401, Header: http.Header{"X-Files-Error-Class": {"not-authenticated/invalid-credentials"}}, Body: closed, Request: r}, nil
-		})}
-		resp, got := roundTrip(t, tr, "GET", session.DefaultBaseURL, nil)
-		assert.Equal(t, 401, resp.StatusCode)
-		assert.Equal(t, len(text), len(got), "body and all")
-		assert.EqualValues(t, 1, closed.closed.Load())
-		assert.EqualValues(t, 2, c.logins.Load())
+	refused := &session.APIError{StatusCode: 401, Type: "not-authenticated/locked-out"}
+	for _, size := range []int{0, 100, 10 << 20} {
+		logins := 0
+		src := &session.Source{Login: func(context.Context) (*session.Session, error) {
+			if logins++; logins > 1 {
+				return nil, refused
+			}
+			return &session.Session{ID: idCanary}, nil
+		}}
+		rest := strings.NewReader(strings.Repeat("x", size))
+		thrown := &body{Reader: rest}
+		tr := &session.Transport{Source: src, Base: ended401(thrown)}
+		req, err := http.NewRequestWithContext(t.Context(), "GET", session.DefaultBaseURL, nil)
+		require.NoError(t, err)
+		resp, err := tr.RoundTrip(req)
+		assert.Nil(t, resp)
+		assert.Equal(t, refused, err)
+		assertQuiet(t, err)
+		assert.EqualValues(t, 1, thrown.closed.Load(), "the 401 is closed")
+		assert.LessOrEqual(t, size-rest.Len(), 128<<10, "after a bounded read")
+		assert.GreaterOrEqual(t, size-rest.Len(), min(size, 64<<10))
+	}
+}
+
+// ended401 answers every request by one that says that the session has ended.
+func ended401(b io.ReadCloser) roundTripper {
+	return func(r *http.Request) (*http.Response, error) {
+		header := http.Header{"X-Files-Error-Class": {"not-authenticated/invalid-session"}}
+		return &http.Response{StatusCode: 401, Header: header, Body: b, Request: r}, nil
 	}
 }
 
 func TestTheCallerGetsThe401WhenTheNewSessionLivesElsewhere(t *testing.T) {
 	t.Parallel()
-	c := &counter{}
-	requests := 0
-	tr := &session.Transport{Source: c.source(), Base: closing(func(*http.Request) (int, string) {
-		c.origin = "https://mysite.files.com"
-		requests++
-		return 401, deadSession
-	})}
-	resp, text := roundTrip(t, tr, "GET", session.DefaultBaseURL, nil)
-	assert.Equal(t, 401, resp.StatusCode)
-	assert.Equal(t, deadSession, text)
-	assert.Equal(t, 1, requests)
+	long := deadSession[:len(deadSession)-1] + `,"x":"` + strings.Repeat("x", 200<<10) + `"}`
+	for _, tc := range []struct{ text, want string }{{deadSession, deadSession}, {long, long[:64<<10]}} {
+		closed := &body{Reader: strings.NewReader(tc.text)}
+		c, requests := &counter{}, 0
+		tr := &session.Transport{Source: c.source(), Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+			c.origin = "https://mysite.files.com"
+			requests++
+			return ended401(closed)(r)
+		})}
+		resp, text := roundTrip(t, tr, "GET", session.DefaultBaseURL, nil)
+		assert.Equal(t, 401, resp.StatusCode)
+		assert.True(t, tc.want == text, "the 401 has the start of its body")
+		assert.EqualValues(t, 1, closed.closed.Load())
+		assert.Equal(t, 1, requests)
+		assert.EqualValues(t, 2, c.logins.Load())
+	}
 }
 
 func TestThrownAwayAnswersAreDrainedAndClosed(t *testing.T) {
@@ -452,6 +504,8 @@ func TestA1000RequestsInFlightCostOneLogin(t *testing.T) {
 	assert.EqualValues(t, 2, c.logins.Load())
 }
 
+// The session is ended after each 1,000 of 8,000 requests; with -load, once a
+// second during 100,000.
 func TestRequestsSurviveEndingsOfTheSession(t *testing.T) {
 	t.Parallel()
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary})
@@ -461,19 +515,38 @@ func TestRequestsSurviveEndingsOfTheSession(t *testing.T) {
 	c := newClient(t, session.WithBaseURL(srv.URL), session.WithHTTPClient(&http.Client{Transport: base}))
 	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) { return c.Create(ctx, alice) }}
 	hc := &http.Client{Transport: &session.Transport{Source: src, Base: base}}
-	const requests, each, workers = 8_000, 1_000, 128
+	requests := 8_000
 	var n, endings, failed atomic.Int32
+	end := func() {
+		for _, id := range srv.Sessions() {
+			srv.Expire(id)
+			endings.Add(1)
+		}
+	}
+	if *load {
+		requests = 100_000
+		ticker := time.NewTicker(time.Second)
+		done := make(chan bool)
+		defer func() { ticker.Stop(); close(done) }()
+		go func() {
+			for {
+				select {
+				case <-ticker.C:
+					end()
+				case <-done:
+					return
+				}
+			}
+		}()
+	}
 	var wg sync.WaitGroup
-	for range workers {
+	for range 128 {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			for i := n.Add(1); i <= requests; i = n.Add(1) {
-				if i%each == 0 {
-					for _, id := range srv.Sessions() {
-						srv.Expire(id)
-						endings.Add(1)
-					}
+			for i := int(n.Add(1)); i <= requests; i = int(n.Add(1)) {
+				if !*load && i%1000 == 0 {
+					end()
 				}
 				resp, err := hc.Post(srv.URL+"/api/rest/v1/x", "text/plain", bytes.NewReader([]byte("body")))
 				if err != nil {
@@ -490,6 +563,7 @@ func TestRequestsSurviveEndingsOfTheSession(t *testing.T) {
 	wg.Wait()
 	assert.Zero(t, failed.Load())
 	assert.LessOrEqual(t, srv.Counts().Logins, int(endings.Load())+1)
+	t.Logf("%d requests, %d endings, %d logins", requests, endings.Load(), srv.Counts().Logins)
 	assert.NoError(t, src.Close(t.Context()))
 	assert.Empty(t, srv.Sessions())
 }
@@ -502,7 +576,7 @@ func TestTransportAllocatesLittle(t *testing.T) {
 	require.NoError(t, err)
 	req.Header = http.Header{"Accept": {"a"}, "Content-Type": {"b"}, "X-More": {"c"}}
 	tr.RoundTrip(req)
-	assert.LessOrEqual(t, testing.AllocsPerRun(1000, func() { tr.RoundTrip(req) }), 3.0, "the request, and a map with its table")
+	assert.LessOrEqual(t, testing.AllocsPerRun(1000, func() { tr.RoundTrip(req) }), 4.0)
 	assert.Equal(t, []string{"Accept", "Content-Type", "X-More"}, slices.Sorted(maps.Keys(req.Header)))
 }
 
@@ -512,4 +586,149 @@ func TestTransportReportsTheErrorOfTheLogin(t *testing.T) {
 	hc := &http.Client{Transport: &session.Transport{Source: &session.Source{Login: func(context.Context) (*session.Session, error) { return nil, refused }}}}
 	_, err := hc.Get(session.DefaultBaseURL)
 	assert.True(t, errors.Is(err, session.ErrInvalidUsernameOrPassword))
+}
+
+// A 403 was not understood.
+func TestEveryAnswerForADeadSessionLeadsToALogin(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		status int
+		text   string
+	}{
+		{401, `{"type":"not-authenticated/invalid-credentials"}`},
+		{401, `{"type":"not-authenticated/invalid-session"}`},
+		{401, `{"type":"not-authorized/authentication-required"}`},
+		{403, `{"type":"not-authorized/authentication-required"}`},
+		{403, `{"type":"not-authenticated/invalid-session"}`},
+	} {
+		c := &counter{}
+		tr := &session.Transport{Source: c.source(), Base: closing(func(r *http.Request) (int, string) {
+			if r.Header.Get(session.AuthHeader) == "id1" {
+				return tc.status, tc.text
+			}
+			return 200, ""
+		})}
+		resp, _ := roundTrip(t, tr, "GET", session.DefaultBaseURL, nil)
+		assert.Equal(t, 200, resp.StatusCode, tc.text)
+		assert.EqualValues(t, 2, c.logins.Load(), tc.text)
+	}
+}
+
+func TestTheBaseMayAnswerForAnyRequest(t *testing.T) {
+	t.Parallel()
+	other, err := http.NewRequest("GET", "https://other.example", nil)
+	require.NoError(t, err)
+	for _, claimed := range []*http.Request{nil, {}, other} {
+		c := &counter{}
+		tr := &session.Transport{Source: c.source(), Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+			resp, err := ended(2, deadSession, nil)(r)
+			resp.Request = claimed
+			return resp, err
+		})}
+		resp, _ := roundTrip(t, tr, "GET", session.DefaultBaseURL, nil)
+		assert.Equal(t, 200, resp.StatusCode)
+	}
+}
+
+func TestAnySessionThatWasAcceptedIsReplacedAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{200, 204, 304, 401, 403, 404, 500} {
+		c := &counter{}
+		var dead atomic.Bool
+		tr := &session.Transport{Source: c.source(), Base: closing(func(*http.Request) (int, string) {
+			if dead.Swap(false) {
+				return 401, deadSession
+			}
+			return status, ""
+		})}
+		for range 10 {
+			resp, _ := roundTrip(t, tr, "GET", session.DefaultBaseURL, nil)
+			assert.Equal(t, status, resp.StatusCode)
+			dead.Store(true)
+		}
+		assert.EqualValues(t, 10, c.logins.Load(), status)
+	}
+}
+
+func TestAnAcceptedSessionStartsTheCountOfUnacceptedOnesAnew(t *testing.T) {
+	t.Parallel()
+	c := &counter{}
+	src := c.source()
+	src.Logout = func(context.Context, *session.Session) error { return nil }
+	tr := &session.Transport{Source: src, Base: closing(func(*http.Request) (int, string) { return 200, "" })}
+	for range 5 {
+		unaccepted, err := src.Session(t.Context())
+		require.NoError(t, err)
+		src.Invalidate(unaccepted)
+		roundTrip(t, tr, "GET", session.DefaultBaseURL, nil)
+		require.NoError(t, src.Revoke(t.Context()))
+	}
+}
+
+func TestATransportOverAStaticSource(t *testing.T) {
+	t.Parallel()
+	var got []string
+	tr := &session.Transport{Source: session.StaticSource(&session.Session{ID: "id1"}), Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+		got = append(got, r.Header.Get(session.AuthHeader))
+		return ended(2, deadSession, nil)(r)
+	})}
+	get := func(target string) error {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", target, nil)
+		require.NoError(t, err)
+		_, err = tr.RoundTrip(req)
+		return err
+	}
+	assert.NoError(t, get("https://elsewhere.example"), "the origin is known at once")
+	assert.ErrorIs(t, get(session.DefaultBaseURL), session.ErrSessionEnded, "once the server says so")
+	assert.ErrorIs(t, get(session.DefaultBaseURL), session.ErrSessionEnded)
+	assert.NoError(t, get("https://elsewhere.example"))
+	assert.Equal(t, []string{"", "id1", ""}, got)
+}
+
+func TestSeveralTransportsShareASource(t *testing.T) {
+	t.Parallel()
+	c := &counter{}
+	src := c.source()
+	var dead, failed atomic.Int32
+	base := closing(func(r *http.Request) (int, string) {
+		if r.Header.Get(session.AuthHeader) == fmt.Sprint("id", dead.Load()) {
+			return 401, deadSession
+		}
+		return 200, ""
+	})
+	var wg sync.WaitGroup
+	for range 8 {
+		tr := &session.Transport{Source: src, Base: base}
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for range 100 {
+				req, _ := http.NewRequestWithContext(t.Context(), "GET", session.DefaultBaseURL, nil)
+				if resp, err := tr.RoundTrip(req); err != nil || resp.StatusCode != 200 {
+					failed.Add(1)
+				}
+				dead.CompareAndSwap(0, 1)
+			}
+		}()
+	}
+	wg.Wait()
+	assert.Zero(t, failed.Load())
+	assert.EqualValues(t, 2, c.logins.Load())
+}
+
+type idler struct {
+	http.RoundTripper
+	closed int
+}
+
+func (i *idler) CloseIdleConnections() { i.closed++ }
+
+func TestIdleConnectionsCanBeClosedThroughATransport(t *testing.T) {
+	t.Parallel()
+	base := &idler{}
+	hc := &http.Client{Transport: &session.Transport{Base: base}}
+	hc.CloseIdleConnections()
+	assert.Equal(t, 1, base.closed)
+	hc.Transport = &session.Transport{Base: roundTripper(nil)}
+	assert.NotPanics(t, hc.CloseIdleConnections, "a Base that keeps no connections")
 }
