@@ -19,6 +19,7 @@ type problem struct {
 	Link, Href string   // what to do next; empty Link: nothing
 	Reference  string   // for Files.com support
 	RetryAfter time.Duration
+	Forget     bool // the back button must not show earlier pages
 }
 
 const signInAgain = "Sign in again"
@@ -29,6 +30,7 @@ var (
 		Title:  "You are signed out",
 		Text:   []string{"To see your files, sign in again."},
 		Link:   signInAgain, Href: "/sign-in",
+		Forget: true,
 	}
 	signedOutHere = problem{
 		Status: http.StatusOK,
@@ -38,6 +40,7 @@ var (
 			"If this is not your own computer, tell an administrator of your site.",
 		},
 		Link: signInAgain, Href: "/sign-in",
+		Forget: true,
 	}
 	challengeExpired = problem{
 		Status: http.StatusForbidden,
@@ -56,6 +59,7 @@ var (
 			"Sign in again to go on.",
 		},
 		Link: signInAgain, Href: "/sign-in",
+		Forget: true,
 	}
 	crossSite = problem{
 		Status: http.StatusForbidden,

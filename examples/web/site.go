@@ -91,6 +91,7 @@ func (s *site) handler() http.Handler {
 	all := http.NewServeMux()
 	all.HandleFunc("GET /style.css", asset)
 	all.HandleFunc("GET /icon.svg", asset)
+	all.HandleFunc("GET /forget.css", forget)
 	all.Handle("/", protection.Handler(s.sessions.LoadAndSave(s.withLog(pages))))
 	return withHeaders(all)
 }
@@ -104,7 +105,7 @@ func withHeaders(next http.Handler) http.Handler {
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
-		h.Set("Cache-Control", "no-store") // so that the back button shows nothing after a sign-out
+		h.Set("Cache-Control", "no-store")
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 		next.ServeHTTP(w, r)
 	})
@@ -143,6 +144,15 @@ func asset(w http.ResponseWriter, r *http.Request) {
 	http.ServeFileFS(w, r, pageFiles, "page"+r.URL.Path)
 }
 
+// forget makes the browser forget the pages of this site. Chromium keeps a page for
+// its back button although the page is no-store, and shows it again after the
+// sign-out. It forgets the page when this header comes with something that a later
+// page loads, but not when it comes with that page itself.
+func forget(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Clear-Site-Data", `"cache"`)
+	http.ServeFileFS(w, r, pageFiles, "page/forget.css")
+}
+
 var templates = map[string]*template.Template{
 	"sign-in": parse("sign-in"),
 	"code":    parse("code"),
@@ -158,6 +168,7 @@ func parse(name string) *template.Template {
 type page struct {
 	Title  string
 	User   string       // empty: nobody is signed in
+	Forget bool         // the browser forgets the pages before this one
 	Errors []fieldError // in the order of the fields
 	Body   any
 }
@@ -190,7 +201,7 @@ func (s *site) problem(w http.ResponseWriter, _ *http.Request, p problem) {
 	if p.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int((p.RetryAfter+time.Second-1)/time.Second)))
 	}
-	s.render(w, p.Status, "problem", page{Title: p.Title, Body: p})
+	s.render(w, p.Status, "problem", page{Title: p.Title, Forget: p.Forget, Body: p})
 }
 
 func (s *site) internalError(w http.ResponseWriter, r *http.Request, err error) {
