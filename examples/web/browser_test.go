@@ -9,12 +9,18 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"image"
+	"image/color"
+	"image/draw"
+	"image/png"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -266,14 +272,44 @@ func TestEveryPageIsDrawnInLightAndDark(t *testing.T) {
 			backgrounds[b.evaluate(`getComputedStyle(document.body).backgroundColor`)] = true
 			for _, width := range []int64{320, 1280} {
 				b.size(width)
-				var png []byte
-				b.do(chromedp.FullScreenshot(&png, 100))
+				var picture []byte
+				b.do(chromedp.FullScreenshot(&picture, 100))
 				file := fmt.Sprintf("screenshots/%s-%s-%d.png", name, scheme, width)
-				require.NoError(t, os.WriteFile(file, png, 0o644))
+				require.NoError(t, os.WriteFile(file, picture, 0o644))
 			}
 		}
 		assert.Len(t, backgrounds, 2, name)
 	})
+	joinPictures(t, "screenshots/readme.png", "sign-in-light-320", "code-dark-320", "files-light-320")
+}
+
+// joinPictures writes the tops of some screenshots side by side, for the README.
+// The picture has the 256 colors that are most frequent, so that it is small.
+func joinPictures(t *testing.T, file string, names ...string) {
+	const width, height, gap = 320, 560, 16
+	joined := image.NewNRGBA(image.Rect(0, 0, len(names)*(width+gap)-gap, height))
+	for i, name := range names {
+		f, err := os.Open("screenshots/" + name + ".png")
+		require.NoError(t, err)
+		defer f.Close()
+		picture, err := png.Decode(f)
+		require.NoError(t, err)
+		x := i * (width + gap)
+		draw.Draw(joined, image.Rect(x, 0, x+width, height), picture, picture.Bounds().Min, draw.Src)
+	}
+	count := map[color.Color]int{}
+	for y := range height {
+		for x := range joined.Bounds().Dx() {
+			count[joined.At(x, y)]++
+		}
+	}
+	colors := slices.SortedFunc(maps.Keys(count), func(a, b color.Color) int { return count[b] - count[a] })
+	small := image.NewPaletted(joined.Bounds(), colors[:min(256, len(colors))])
+	draw.Draw(small, small.Bounds(), joined, image.Point{}, draw.Src)
+	f, err := os.Create(file)
+	require.NoError(t, err)
+	defer f.Close()
+	require.NoError(t, (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(f, small))
 }
 
 func TestOverHTTPSTheCookieHasTheHostPrefix(t *testing.T) {
