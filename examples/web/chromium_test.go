@@ -18,7 +18,6 @@ import (
 	"github.com/chromedp/cdproto/storage"
 	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
-	"github.com/filescom/session/sessiontest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -270,65 +269,4 @@ func (b *browser) cookie() *network.Cookie {
 		return nil
 	}
 	return cookies[0]
-}
-
-// visits is how many pages visitPages visits.
-const visits = 15
-
-// visitUsers returns the users that visitPages requires.
-func visitUsers() []sessiontest.User {
-	keys := testUserWithCode("carol")
-	keys.Methods = []string{"totp", "sms", "yubi"}
-	long := testUser(strings.Repeat("long-name-", 12) + "@example.com")
-	return []sessiontest.User{keys, long}
-}
-
-// visitPages visits every page of the site, in each of its states.
-func (b *browser) visitPages(w *world, visit func(name string)) {
-	b.t.Helper()
-	b.open(w.url, "Sign in")
-	visit("sign-in")
-	b.press("Sign in", "Error: Sign in")
-	visit("sign-in-empty")
-	b.signIn("alice", "guess", "Error: Sign in")
-	visit("sign-in-wrong")
-	b.signIn("bob", "secret", "Enter your code")
-	visit("code")
-	b.fill("code", "000000")
-	b.press("Continue", "Error: Enter your code")
-	visit("code-wrong")
-	w.expireChallenges()
-	b.fill("code", "123456")
-	b.press("Continue", "This sign-in has expired")
-	visit("expired")
-	b.press("Sign in again", "Sign in")
-	b.signIn("carol", "secret", "Enter your code")
-	visit("code-by-key")
-	b.open(w.url+"/sign-in", "Sign in")
-	b.signIn(visitUsers()[1].Username, "secret", "Your files")
-	visit("files-long-name")
-	b.press("Sign out", "You are signed out")
-	visit("signed-out")
-	b.press("Sign in again", "Sign in")
-	b.signIn("alice", "secret", "Your files")
-	visit("files")
-	b.open(otherSite(b.t, w.url), "Another site")
-	b.press("Sign out", "This request came from another site")
-	visit("other-site")
-	w.fake.ExpireUser("alice")
-	b.open(w.url+"/files", "Your session has ended")
-	visit("session-ended")
-	b.open(w.url+"/nowhere", "There is no such page")
-	visit("not-found")
-	w.fake.SetRateLimit(1, 30*time.Second)
-	b.open(w.url, "Sign in")
-	b.signIn("alice", "guess", "Error: Sign in")
-	b.signIn("alice", "secret", "Too many requests")
-	visit("rate-limit")
-	w.fake.SetRateLimit(0, 0)
-	w.fake.SetLockOut(1, time.Hour)
-	b.open(w.url, "Sign in")
-	b.signIn("alice", "guess", "Error: Sign in")
-	b.signIn("alice", "secret", "Your account is locked")
-	visit("locked-out")
 }
