@@ -114,6 +114,18 @@ func TestTheBackButtonAfterSignOutShowsNothing(t *testing.T) {
 	}
 }
 
+func TestTheBackButtonAfterTheEndOfASessionShowsNothing(t *testing.T) {
+	w, b := startWorld(t), newBrowser(t)
+	b.open(w.url, "Sign in")
+	b.signIn("alice", "secret", "Your files")
+	b.open(w.url+"/nowhere", "There is no such page")
+	w.fake.ExpireUser("alice")
+	b.open(w.url+"/files", "Your session has ended")
+	b.do(chromedp.Evaluate(`void setTimeout(() => history.go(-2))`, nil))
+	b.wait("Sign in")
+	assert.NotContains(t, b.html(), "Files of")
+}
+
 func TestTwoUsersInTwoBrowsersNeverMix(t *testing.T) {
 	w := startWorld(t)
 	alice, bob := startBrowser(t), startBrowser(t)

@@ -101,10 +101,11 @@ func startChromium(path string, opts ...chromedp.ExecAllocatorOption) (context.C
 		chromedp.WSURLReadTimeout(patience),
 	)
 	allocator, stopAllocator := chromedp.NewExecAllocator(context.Background(), append(all, opts...)...)
-	ctx, stop := chromedp.NewContext(allocator)
+	ctx, _ := chromedp.NewContext(allocator)
 	return ctx, func() {
-		stop()
+		chromedp.Cancel(ctx) // waits until Chromium has ended
 		stopAllocator()
+		chromedp.FromContext(ctx).Allocator.Wait() // and until its profile is removed
 	}
 }
 

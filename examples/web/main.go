@@ -91,19 +91,24 @@ func listen(addr, cert, key string) (net.Listener, error) {
 	return tls.Listen("tcp", addr, &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2", "http/1.1"}})
 }
 
-// serve serves the site until ctx ends. Then it lets running requests finish and
-// logs all users out at Files.com: this server keeps their sessions in memory, so
-// nobody could use or end them after it has stopped.
-func serve(ctx context.Context, listener net.Listener, s *site, log *slog.Logger) error {
-	server := &http.Server{
-		Handler:           s.handler(),
+// newServer returns a server that no slow client can hold up.
+func newServer(handler http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      loginTimeout + callTimeout,
+		WriteTimeout:      loginTimeout + callTimeout, // longer than any page takes
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
+}
+
+// serve serves the site until ctx ends. Then it lets running requests finish and
+// logs all users out at Files.com: this server keeps their sessions in memory, so
+// nobody could use or end them after it has stopped.
+func serve(ctx context.Context, listener net.Listener, s *site, log *slog.Logger) error {
+	server := newServer(s.handler(), log)
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	var err error
@@ -114,7 +119,7 @@ func serve(ctx context.Context, listener net.Listener, s *site, log *slog.Logger
 		defer cancel()
 		err = server.Shutdown(ctx)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
 	s.close(ctx)
 	return err

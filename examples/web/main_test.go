@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"io"
+	"net"
 	"regexp"
 	"testing"
 	"time"
@@ -57,6 +59,28 @@ func TestTheCommandLogsAllUsersOutWhenItStops(t *testing.T) {
 	assert.Equal(t, 2, fake.Counts().Live)
 	stop()
 	assert.Zero(t, fake.Counts().Live)
+}
+
+func TestASlowClientIsCutOff(t *testing.T) {
+	w := startWorld(t)
+	srv := newServer(w.site.handler(), w.site.log)
+	srv.ReadHeaderTimeout, srv.ReadTimeout = srv.ReadHeaderTimeout/50, srv.ReadTimeout/50 // 100 ms and 200 ms
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	go srv.Serve(listener)
+	defer srv.Close()
+	for _, start := range []string{"", "GET / HT", "POST /sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nuser"} {
+		conn, err := net.Dial("tcp", listener.Addr().String())
+		require.NoError(t, err)
+		defer conn.Close()
+		io.WriteString(conn, start)
+		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		_, err = io.ReadAll(conn)
+		assert.NoError(t, err, "the server closes the connection")
+	}
+	assert.NotZero(t, srv.WriteTimeout)
+	assert.NotZero(t, srv.IdleTimeout)
+	assert.Empty(t, w.fake.Requests())
 }
 
 func TestPlainHTTPIsServedToThisMachineOnly(t *testing.T) {

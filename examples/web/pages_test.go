@@ -66,7 +66,15 @@ func visitPages(t *testing.T) []visited {
 	b.press("Sign in again", "Sign in")
 	b.signIn("alice", "secret", "Your files")
 	visit("files")
-	b.open(otherSite(t, w.url), "Another site")
+	visitFailures(w, b, visit)
+	pages = all
+	return pages
+}
+
+// visitFailures visits the pages of failures, as alice who is signed in.
+func visitFailures(w *world, b *browser, visit func(name string)) {
+	b.t.Helper()
+	b.open(otherSite(b.t, w.url), "Another site")
 	b.press("Sign out", "This request came from another site")
 	visit("other-site")
 	w.fake.ExpireUser("alice")
@@ -89,8 +97,6 @@ func visitPages(t *testing.T) []visited {
 	b.signIn("alice", "guess", "Error: Sign in")
 	b.signIn("alice", "secret", "Your account is locked")
 	visit("locked-out")
-	pages = all
-	return pages
 }
 
 // look looks at the page that the browser shows.

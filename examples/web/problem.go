@@ -51,6 +51,15 @@ var (
 		},
 		Link: signInAgain, Href: "/sign-in",
 	}
+	setupNeeded = problem{
+		Status: http.StatusForbidden,
+		Title:  "Your account needs a second factor",
+		Text: []string{
+			"Your site requires a code or a key besides the password, and your account has none yet.",
+			"Sign in at Files.com itself and add one. Then sign in here.",
+		},
+		Link: signInAgain, Href: "/sign-in",
+	}
 	sessionEnded = problem{
 		Status: http.StatusForbidden,
 		Title:  "Your session has ended",

@@ -101,6 +101,11 @@ func (s *site) welcome(w http.ResponseWriter, r *http.Request, username string, 
 		s.problem(w, r, signedOut)
 		return
 	}
+	if fs.TwoFactorSetupNeeded {
+		s.logOut(r.Context(), u)
+		s.problem(w, r, setupNeeded)
+		return
+	}
 	if err := s.begin(r); err != nil {
 		s.logOut(r.Context(), u)
 		s.internalError(w, r, err)

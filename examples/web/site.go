@@ -81,7 +81,8 @@ func (s *site) handler() http.Handler {
 	pages.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.problem(w, r, notFound) })
 
 	// The browser says in Sec-Fetch-Site which site a request comes from, so forms
-	// require no token.
+	// require no token. Browsers from before 2023 may not say so. Their forms are
+	// refused, since no-referrer makes them hide the origin too.
 	protection := http.NewCrossOriginProtection()
 	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.log.Warn("refused a request from another site")

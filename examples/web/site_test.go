@@ -260,10 +260,10 @@ func TestAPostFromAnotherSiteIsRefused(t *testing.T) {
 	v := newVisitor(t, w.url)
 	requireRedirect(t, v.signIn("alice", "secret"), "/files")
 	for _, path := range []string{"/sign-in", "/code", "/sign-out", "/files"} {
-		for name, value := range map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"} {
+		for _, header := range [][2]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}, {"Origin", "null"}} {
 			req, err := http.NewRequest("POST", w.url+path, strings.NewReader("username=alice&password=secret"))
 			require.NoError(t, err)
-			req.Header.Set(name, value)
+			req.Header.Set(header[0], header[1])
 			resp, err := v.hc.Do(req)
 			require.NoError(t, err)
 			body, _ := io.ReadAll(resp.Body)
@@ -411,6 +411,9 @@ func TestOtherFailuresOfFilesComSayWhatToDo(t *testing.T) {
 	requireRedirect(t, v.get("/files"), "/sign-in")
 
 	requireRedirect(t, v.signIn("bob", "secret"), "/code")
+	var err error // without connections from before
+	w.site.client, err = session.NewClient(session.WithBaseURL(w.fake.URL), session.WithHTTPClient(&http.Client{Transport: &http.Transport{}}))
+	require.NoError(t, err)
 	w.fake.Close()
 	requireRedirect(t, v.sendCode("123456"), "/code")
 	assert.Contains(t, v.get("/code").body, "Files.com cannot be reached")
@@ -519,6 +522,16 @@ func TestTwoHundredUsersAtATimeNeverMix(t *testing.T) {
 	assert.Zero(t, w.fake.Counts().Live)
 	known, waiting := w.sizes()
 	assert.Zero(t, known+waiting)
+}
+
+func TestAUserWhoMustAddASecondFactorIsTold(t *testing.T) {
+	fay := testUser("fay")
+	fay.Session["two_factor_setup_needed"] = true
+	w := startWorld(t, fay)
+	v := newVisitor(t, w.url)
+	assertPage(t, v.signIn("fay", "secret"), 403, "Your account needs a second factor")
+	assert.Zero(t, w.fake.Counts().Live)
+	requireRedirect(t, v.get("/files"), "/sign-in")
 }
 
 func TestAUserWhoNeverSignsOutIsSignedOut(t *testing.T) {
