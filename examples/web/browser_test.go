@@ -360,19 +360,6 @@ func writeCertificate(t *testing.T) (cert, key string) {
 	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", privateDER)
 }
 
-// expireChallenges ends all challenges, as their timers do.
-func (w *world) expireChallenges() {
-	w.site.challenges.mu.Lock()
-	var ids []string
-	for id := range w.site.challenges.kept {
-		ids = append(ids, id)
-	}
-	w.site.challenges.mu.Unlock()
-	for _, id := range ids {
-		w.site.challenges.drop(id)
-	}
-}
-
 // accessible returns the nodes of the accessibility tree that are not ignored:
 // their role, name, description and properties. It decodes the answer itself, since
 // the package accessibility refuses values that are newer than it.

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alexedwards/scs/v2"
 	"github.com/filescom/session"
 	"github.com/filescom/session/sessiontest"
 	"github.com/stretchr/testify/assert"
@@ -176,4 +177,26 @@ func (w *world) sizes() (users, challenges int) {
 	w.site.challenges.mu.Lock()
 	defer w.site.challenges.mu.Unlock()
 	return len(w.site.users.kept), len(w.site.challenges.kept)
+}
+
+// ids returns the browser sessions, by ID.
+func (w *world) ids() map[string][]byte {
+	all, err := w.site.sessions.Store.(scs.IterableStore).All()
+	if err != nil {
+		panic(err)
+	}
+	return all
+}
+
+// expireChallenges ends all challenges, as their timers do.
+func (w *world) expireChallenges() {
+	w.site.challenges.mu.Lock()
+	var ids []string
+	for id := range w.site.challenges.kept {
+		ids = append(ids, id)
+	}
+	w.site.challenges.mu.Unlock()
+	for _, id := range ids {
+		w.site.challenges.drop(id)
+	}
 }
