@@ -62,16 +62,9 @@ func TestAfterAWrongPasswordThePageLeadsToTheField(t *testing.T) {
 	w, b := startWorld(t), newBrowser(t)
 	b.open(w.url, "Sign in")
 	b.signIn("alice", "guess", "Error: Sign in")
-	assert.Equal(t, "password", b.focused())
-	var name, description string
-	for _, n := range b.accessible() {
-		if n["role"] == "textbox" && n["focused"] == "true" {
-			name, description = n["name"], n["description"]
-			assert.Equal(t, "true", n["invalid"])
-		}
-	}
-	assert.Equal(t, "Password", name)
-	assert.Equal(t, "Error: The user name or the password is wrong. Enter both again.", description)
+	field := b.waitForFocus("Password")
+	assert.Equal(t, "true", field["invalid"])
+	assert.Equal(t, "Error: The user name or the password is wrong. Enter both again.", field["description"])
 	b.do(chromedp.Focus("#username", chromedp.ByID), chromedp.Click(".summary a", chromedp.ByQuery))
 	assert.Equal(t, "password", b.focused())
 	b.fill("password", "secret")
@@ -186,12 +179,15 @@ func otherSite(t *testing.T, ours string) string {
 func TestTheKeyboardAloneIsEnough(t *testing.T) {
 	w, b := startWorld(t), newBrowser(t)
 	b.open(w.url, "Sign in")
+	b.waitForFocus("User name")
 	b.keys("bob" + kb.Tab)
 	b.requireFocusRing()
 	b.keys("guess" + kb.Enter)
 	b.wait("Error: Sign in")
+	b.waitForFocus("Password")
 	b.keys("secret" + kb.Enter)
 	b.wait("Enter your code")
+	b.waitForFocus("Code")
 	b.keys("123456" + kb.Tab)
 	b.requireFocusRing()
 	b.keys(kb.Enter)
@@ -220,8 +216,10 @@ func TestTheSiteWorksWithoutJavaScript(t *testing.T) {
 	defer probe.Close()
 	b.open(probe.URL, "off")
 	b.open(w.url, "Sign in")
+	b.waitForFocus("User name")
 	b.keys("bob" + kb.Tab + "secret" + kb.Enter)
 	b.wait("Enter your code")
+	b.waitForFocus("Code")
 	b.keys("123456" + kb.Enter)
 	b.wait("Your files")
 	b.keys(kb.Tab + kb.Tab + kb.Tab + kb.Enter)
@@ -358,6 +356,21 @@ func writeCertificate(t *testing.T) (cert, key string) {
 		return path
 	}
 	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", privateDER)
+}
+
+// waitForFocus waits until the field of a name has the focus. A browser puts it
+// there a moment after the page is loaded.
+func (b *browser) waitForFocus(name string) (field map[string]string) {
+	b.t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		for _, n := range b.accessible() {
+			if n["role"] == "textbox" && n["name"] == name && n["focused"] == "true" {
+				return n
+			}
+		}
+	}
+	require.Fail(b.t, "no focus", name)
+	return nil
 }
 
 // accessible returns the nodes of the accessibility tree that are not ignored:

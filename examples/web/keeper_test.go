@@ -17,11 +17,11 @@ func TestAValueIsKeptUntilItsEndAndThenDropped(t *testing.T) {
 		var dropped []string
 		k := newKeeper(10, func(id, value string) { dropped = append(dropped, id+value) })
 		k.put("a", "1", time.Now().Add(challengeLife))
-		time.Sleep(challengeLife - 1)
+		time.Sleep(challengeLife - time.Nanosecond)
 		value, ok := k.get("a")
 		assert.True(t, ok)
 		assert.Equal(t, "1", value)
-		time.Sleep(2)
+		time.Sleep(2 * time.Nanosecond)
 		synctest.Wait()
 		_, ok = k.get("a")
 		assert.False(t, ok)

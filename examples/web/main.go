@@ -2,6 +2,16 @@
 // they have one, see their root folder, and sign out. It is written to be copied.
 //
 // Without -url it signs in at a fake server that it starts itself.
+//
+// The files:
+//
+//	main.go     the flags, the server, and the fake server
+//	site.go     the routes, the headers, the cookie, and how pages are rendered
+//	signin.go   the sign-in with its two pages, and the sign-out
+//	files.go    the calls to Files.com on behalf of a user
+//	keeper.go   users and challenges in memory, until their end
+//	problem.go  which page an error becomes
+//	page        the templates and the stylesheet
 package main
 
 import (
@@ -44,6 +54,9 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	key := flags.String("key", "", "`file` with the key of the certificate, in PEM")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("%q is not a flag; use -help for a list", flags.Arg(0))
 	}
 	secure := *cert != "" || *key != ""
 	if !secure && !isLoopback(*addr) {

@@ -93,4 +93,5 @@ func TestPlainHTTPIsServedToThisMachineOnly(t *testing.T) {
 	}
 	assert.Error(t, run(t.Context(), []string{"-cert", "none.pem", "-key", "none.pem"}, &safeBuffer{}, &safeBuffer{}))
 	assert.Error(t, run(t.Context(), []string{"-url", "ftp://x"}, &safeBuffer{}, &safeBuffer{}))
+	assert.ErrorContains(t, run(t.Context(), []string{"127.0.0.1:0"}, &safeBuffer{}, &safeBuffer{}), "not a flag")
 }

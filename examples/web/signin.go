@@ -68,10 +68,10 @@ func (s *site) signIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := &challenge{params: params, until: time.Now().Add(s.challengeLife)}
-	fs, err := s.create(r, params)
+	sess, err := s.create(r, params)
 	switch {
 	case err == nil:
-		s.welcome(w, r, params.Username, fs)
+		s.welcome(w, r, params.Username, sess)
 	case errors.As(err, &c.demand):
 		s.ask(w, r, c)
 	case codeWasSent(err):
@@ -94,14 +94,14 @@ func (s *site) create(r *http.Request, params session.CreateParams) (*session.Se
 }
 
 // welcome signs a user in.
-func (s *site) welcome(w http.ResponseWriter, r *http.Request, username string, fs *session.Session) {
-	u := newUser(username, fs, s.base)
+func (s *site) welcome(w http.ResponseWriter, r *http.Request, username string, sess *session.Session) {
+	u := newUser(username, sess, s.base)
 	if r.Context().Err() != nil || s.endedMeanwhile(r) {
 		s.logOut(r.Context(), u)
 		s.problem(w, r, signedOut)
 		return
 	}
-	if fs.TwoFactorSetupNeeded {
+	if sess.TwoFactorSetupNeeded {
 		s.logOut(r.Context(), u)
 		s.problem(w, r, setupNeeded)
 		return
@@ -204,10 +204,10 @@ func (s *site) code(w http.ResponseWriter, r *http.Request) {
 		s.ask(w, r, &again)
 		return
 	}
-	fs, err := s.create(r, c.demand.Answer(c.params, answer))
+	sess, err := s.create(r, c.demand.Answer(c.params, answer))
 	switch {
 	case err == nil:
-		s.welcome(w, r, c.params.Username, fs)
+		s.welcome(w, r, c.params.Username, sess)
 	case errors.As(err, &again.demand), errors.Is(err, session.ErrOneTimePasswordIncorrect):
 		again.problem = "The code is wrong or too old. Enter a new one."
 		s.ask(w, r, &again)

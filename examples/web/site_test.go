@@ -315,8 +315,8 @@ func TestASignOutIsNotUndoneByARunningRequest(t *testing.T) {
 }
 
 func TestASignOutIsNotUndoneByARunningSignIn(t *testing.T) {
-	w := startWorld(t)
 	for code, title := range map[string]string{"123456": "You are signed out", "000000": ""} {
+		w := startWorld(t)
 		v := newVisitor(t, w.url)
 		requireRedirect(t, v.signIn("bob", "secret"), "/code")
 		w.fake.Inject(sessiontest.Fault{Method: "POST", Delay: 300 * time.Millisecond})

@@ -46,7 +46,7 @@ func (r *recorder) requests() []string {
 		set := attribute.NewSet(span.Attributes()...)
 		method, _ := set.Value("http.request.method")
 		status, _ := set.Value("http.response.status_code")
-		all = append(all, method.AsString()+" "+status.Emit())
+		all = append(all, method.AsString()+" "+status.String())
 	}
 	return all
 }
