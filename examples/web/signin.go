@@ -126,15 +126,15 @@ func (s *site) endedMeanwhile(r *http.Request) bool {
 	return err == nil && !found
 }
 
-// begin ends what the browser session stands for and gives it a new ID. An ID that
-// somebody planted in the browser before the sign-in is then worth nothing.
+// begin ends the sign-in that the browser session had and gives it a new ID. An ID
+// that somebody planted in the browser before is then worth nothing.
 func (s *site) begin(r *http.Request) error {
 	s.end(r)
 	return s.sessions.RenewToken(r.Context())
 }
 
-// end ends what the browser session stands for. It reports whether Files.com has
-// confirmed that.
+// end ends the sign-in that the browser session has. It reports whether Files.com
+// has confirmed the log-out.
 func (s *site) end(r *http.Request) (confirmed bool) {
 	s.challenges.take(s.id(r))
 	u, ok := s.users.take(s.id(r))

@@ -25,8 +25,8 @@ const (
 
 // site is the web site. The browser has a cookie with a random ID and nothing
 // else. That ID is the key of the user in users, or of the challenge in
-// challenges. What was taken from there is gone, whatever a request that is still
-// running does with the browser session. So no such request can undo a sign-out.
+// challenges. A value that was taken from there is gone, and a request that is
+// still running cannot bring it back. So no such request can undo a sign-out.
 //
 // All of it is in the memory of this process: a restart signs everybody out, and
 // several processes require a load balancer that sends a browser to the same one.
@@ -34,8 +34,8 @@ type site struct {
 	client        *session.Client     // for sign-ins
 	base          http.RoundTripper   // for all other calls
 	sessions      *scs.SessionManager // the IDs, in its Store, and the cookie
-	users         *keeper[*user]      // who is signed in
-	challenges    *keeper[*challenge] // who is looking for a code
+	users         *keeper[*user]      // the users who are signed in
+	challenges    *keeper[*challenge] // the users who look for a code
 	challengeLife time.Duration
 	log           *slog.Logger
 }
@@ -165,7 +165,7 @@ func parse(name string) *template.Template {
 	return template.Must(template.ParseFS(pageFiles, "page/layout.html", "page/"+name+".html"))
 }
 
-// page is what every template gets.
+// page is the data of every template.
 type page struct {
 	Title  string
 	User   string       // empty: nobody is signed in
