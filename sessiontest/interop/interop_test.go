@@ -1,7 +1,7 @@
 // Package interop tests that the fake server works with the official SDK of
 // Files.com, with this project's client, with curl, and with the standard
-// libraries of Python and Node. It is a module of its own, so that the SDK is in
-// no user's go.sum.
+// libraries of Python and Node, and that this project's client works with
+// OpenTelemetry. It is a module of its own, so that these are in no user's go.sum.
 package interop
 
 import (
