@@ -195,8 +195,10 @@ func (c *Client) post(ctx context.Context, base string, params CreateParams, hid
 
 // Delete logs s out, at the origin and with the User-Agent that s names. It
 // returns nil if the session has already ended. It does not modify s. It tries
-// again after a failure: see [WithRetries]. It sends nothing if ctx has ended: to
-// log out nonetheless, pass [context.WithoutCancel] of ctx. The error is, or wraps,
+// again after a failure: see [WithRetries]. With a server that does not answer, all
+// tries take three times the limit of [WithTimeout]. It sends nothing if ctx has
+// ended: to log out nonetheless, pass a context made by [context.WithoutCancel] and
+// [context.WithTimeout]. The error is, or wraps,
 // [ErrInvalidParams], an *[APIError], [ErrNotSent] or [ErrOutcomeUnknown].
 func (c *Client) Delete(ctx context.Context, s *Session) error {
 	c, err := c.orDefault(ctx, "log out")

@@ -19,8 +19,8 @@ import (
 
 // Use [errors.Is] to compare errors of this package with these.
 var (
-	// ErrInvalidParams is matched if a parameter or an option is refused. Nothing
-	// was sent.
+	// ErrInvalidParams is matched if a parameter or an option is refused. Nothing was
+	// sent with it.
 	ErrInvalidParams = errors.New("invalid parameters")
 	// ErrNotAuthenticated is matched if the API refuses the user: the password or
 	// the code is wrong, the user is locked out, a second factor is required, the
@@ -90,7 +90,7 @@ func (e *APIError) Error() string {
 		b.WriteString(" " + e.Type)
 	}
 	if e.Message != "" {
-		b.WriteString(": " + e.Message)
+		b.WriteString(": " + strings.TrimSuffix(e.Message, "."))
 	} else if text := http.StatusText(e.StatusCode); text != "" && e.Type == "" {
 		b.WriteString(" " + text)
 	}

@@ -202,7 +202,7 @@ func TestALoginTokenIsRedacted(t *testing.T) {
 func TestARateLimitSaysWhenToTryAgain(t *testing.T) {
 	t.Parallel()
 	err := refused(t, 429, `{"type":"rate-limited/too-many-login-attempts","error":"Slow down."}`, http.Header{"Retry-After": {"90"}})
-	assert.EqualError(t, err, "session: log in at app.files.com: 429 rate-limited/too-many-login-attempts: Slow down.: try again in 1m30s")
+	assert.EqualError(t, err, "session: log in at app.files.com: 429 rate-limited/too-many-login-attempts: Slow down: try again in 1m30s")
 }
 
 func TestAPasswordThatIsAWordOfTheAPIDoesNotHideTheType(t *testing.T) {

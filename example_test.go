@@ -31,7 +31,9 @@ func Example() {
 	if err := list(ctx, s); err != nil {
 		log.Print(err)
 	}
-	if err := session.Delete(context.WithoutCancel(ctx), s); err != nil { // even after ^C
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second) // even after ^C
+	defer cancel()
+	if err := session.Delete(ctx, s); err != nil {
 		log.Print(err)
 	}
 	// Output:
@@ -250,8 +252,14 @@ func ExampleTransport() {
 	}}
 	defer src.Close(ctx) // logs out
 	hc := &http.Client{Transport: &session.Transport{Source: src}, Timeout: time.Minute}
+	s, err := src.Session(ctx)
+	if err != nil {
+		log.Print(err)
+		return
+	}
+	url := s.BaseURL + "/api/rest/v1/folders/" // the login may have been moved there
 	for range 3 {
-		resp, err := hc.Get(srv.URL + "/api/rest/v1/folders/")
+		resp, err := hc.Get(url)
 		if err != nil {
 			log.Print(err)
 			return

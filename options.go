@@ -10,6 +10,7 @@ import (
 )
 
 // Option configures a [Client]. If an option is given twice, the last one applies.
+// [WithSubdomain] and [WithBaseURL] count as one.
 type Option func(*config) error
 
 type config struct {
@@ -55,7 +56,7 @@ func WithSubdomain(name string) Option {
 		case isHost && isHostName(name):
 			return badOption("WithSubdomain", `%q is a host name; use WithBaseURL("https://%s")`, name, name)
 		case !isDNSLabel(name):
-			return badOption("WithSubdomain", `%s is not a DNS label; use up to 63 letters, digits and hyphens, such as "mysite"`, quote(name))
+			return badOption("WithSubdomain", `%s is not a subdomain; use up to 63 letters, digits and hyphens, such as "mysite"`, quote(name))
 		}
 		c.base = "https://" + strings.ToLower(name) + ".files.com"
 		return nil

@@ -51,7 +51,7 @@ func (p CreateParams) validate() error {
 	problem := ""
 	switch {
 	case p.OTP != "" && strings.TrimSpace(p.OTP) == "":
-		problem = "otp is blank; set CreateParams.OTP to the code, or leave it empty"
+		problem = "otp is blank; set CreateParams.OTP to the code of the second factor"
 	case p.PartialSessionID != "":
 	case p.Username == "":
 		problem = "username is empty; set CreateParams.Username"

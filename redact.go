@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"slices"
@@ -207,6 +208,8 @@ func shownText(ctx context.Context, err error, unsent bool) string {
 	switch {
 	case ctx.Err() != nil:
 		return contextError(ctx).Error()
+	case err == io.EOF:
+		return "the server closed the connection without an answer"
 	case unsent || !quotesWire(err):
 		return err.Error()
 	case isTimeout(err):

@@ -78,7 +78,7 @@ func TestDemandOfASecondFactorIsTyped(t *testing.T) {
 	assert.ErrorIs(t, err, session.ErrNotAuthenticated)
 	assert.Equal(t, 401, apiError(t, err).StatusCode)
 	assert.Equal(t, "session: log in at "+strings.TrimPrefix(srv.URL, "http://")+
-		": 401 not-authenticated/two-factor-authentication-error: 2FA Authenication error: Insert your U2F/FIDO key and press its button."+
+		": 401 not-authenticated/two-factor-authentication-error: 2FA Authenication error: Insert your U2F/FIDO key and press its button"+
 		" (instance [redacted]): a second factor is required (u2f)", err.Error(), "the instance of the recording is the partial session ID")
 }
 

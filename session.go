@@ -160,7 +160,7 @@ func (s Session) LogValue() slog.Value {
 func (s *Session) validate(base string) (origin string, err error) {
 	switch {
 	case s == nil:
-		return "", errors.New("the *Session is nil; use the one that Create returned")
+		return "", errors.New("the *Session is nil; use one that Create returned, or that was loaded")
 	case s.ID == "":
 		return "", errors.New("Session.ID is empty; use a session that Create returned")
 	case !validID(s.ID):

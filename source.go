@@ -141,7 +141,7 @@ var errClosed = fmt.Errorf("session: %w", ErrSourceClosed)
 
 // StaticSource returns a Source of a session that already exists, such as one
 // that was loaded from a file. It never logs in: once the session has ended,
-// callers get an error that matches [ErrSessionEnded]. It logs out in
+// callers get an error that matches [ErrSessionEnded]. An empty BaseURL means [DefaultBaseURL]. It logs out in
 // [Source.Revoke] alone; [Source.Close] leaves the session to others. If s is
 // nil or cannot be sent, callers get an error that matches [ErrInvalidParams].
 func StaticSource(s *Session) *Source {
@@ -430,8 +430,8 @@ func (src *Source) Close(ctx context.Context) error {
 	return src.logOutAll(ctx, sessions, call, func() { call.cancel() })
 }
 
-// Revoke logs out like Close, but the Source stays usable: the next caller
-// starts a login. Revoke waits for a login that is running and logs its session
+// Revoke logs out like Close, but the Source stays usable: the next caller starts
+// a login, unless a failure of an earlier one is kept. Revoke waits for a login that is running and logs its session
 // out too; the callers that wait for that login get the session of another one.
 // If a log-out fails, Revoke may be called again. After Close it returns an error
 // that matches [ErrSourceClosed].

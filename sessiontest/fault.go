@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -50,14 +51,16 @@ func (f Fault) Validate() error {
 	switch {
 	case f.Method != strings.ToUpper(f.Method):
 		return fmt.Errorf("Fault.Method is %q; write %q", f.Method, strings.ToUpper(f.Method))
-	case f.Path != "" && f.Path[0] != '/':
-		return fmt.Errorf("Fault.Path is %q; it must begin with a slash", f.Path)
+	case f.Path != "" && !strings.HasPrefix(f.Path, "/api/rest/v1/"):
+		return fmt.Errorf("Fault.Path is %q; it must begin with /api/rest/v1/", f.Path)
 	case !(f.Chance >= 0 && f.Chance <= 1): // NaN is neither
 		return fmt.Errorf("Fault.Chance is %v; it must be between 0 and 1", f.Chance)
 	case f.Status != 0 && (f.Status < 100 || f.Status > 999):
 		return fmt.Errorf("Fault.Status is %d; it must be between 100 and 999, or 0 for that of the answer", f.Status)
 	case badCode != nil:
 		return fmt.Errorf("Fault.HTTPCode has no JSON form: %w", badCode)
+	case !f.hasEffect():
+		return errors.New("the Fault has no effect; set Status, Body, Reset, Delay or a field that spoils the answer")
 	}
 	for _, field := range []struct {
 		name  string
@@ -70,6 +73,11 @@ func (f Fault) Validate() error {
 		}
 	}
 	return nil
+}
+
+func (f Fault) hasEffect() bool {
+	return f.Status != 0 || f.Body != "" || f.Reset || f.Delay != 0 || f.Header != nil || f.HTTPCode != nil ||
+		f.Drip != 0 || f.Truncate != 0 || f.Surplus != "" || f.Gzip || f.Bomb != 0
 }
 
 // Inject makes a Fault strike matching requests from now on. It panics with the

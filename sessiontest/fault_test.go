@@ -166,6 +166,8 @@ func TestAFaultThatCannotBeIsRefused(t *testing.T) {
 		assert.Error(t, f.Validate())
 		assert.PanicsWithValue(t, "sessiontest: "+f.Validate().Error(), func() { srv.Inject(f) })
 	}
+	assert.EqualError(t, sessiontest.Fault{Method: "POST"}.Validate(), "the Fault has no effect; set Status, Body, Reset, Delay or a field that spoils the answer")
+	assert.EqualError(t, sessiontest.Fault{Path: "/sessions", Status: 503}.Validate(), `Fault.Path is "/sessions"; it must begin with /api/rest/v1/`)
 	assert.EqualError(t, sessiontest.Fault{Chance: 7}.Validate(), "Fault.Chance is 7; it must be between 0 and 1")
 	assert.EqualError(t, sessiontest.Fault{Method: "get"}.Validate(), `Fault.Method is "get"; write "GET"`)
 }

@@ -15,7 +15,7 @@ type Request struct {
 	Method string `json:"method"`
 	Path   string `json:"path"`
 	Status int    `json:"status"` // 0: no answer
-	User   string `json:"user"`   // who logged in or owns the session; empty if there is no such user or session
+	User   string `json:"user"`   // the user who logged in, or who owns the live session; empty after a refusal
 	Reason string `json:"reason"` // why the server refused; empty if it did not, or if a Fault replaced the answer
 	Fault  bool   `json:"fault"`  // whether a Fault struck
 }

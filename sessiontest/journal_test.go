@@ -117,7 +117,7 @@ func TestAUserNameBreaksNoTable(t *testing.T) {
 func TestAFaultThatMatchesNothingStaysPending(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t, alice)
-	srv.Inject(sessiontest.Fault{Path: "/nowhere", Status: 503})
+	srv.Inject(sessiontest.Fault{Path: "/api/rest/v1/nowhere", Status: 503})
 	assert.Equal(t, 201, logIn(t, srv, good).status)
 	assert.Contains(t, srv.String(), "faults pending: 1\n")
 	assert.False(t, srv.Requests()[0].Fault)

@@ -39,7 +39,10 @@ func (s *Server) logIn(r *http.Request, form loginForm) answer {
 		return a
 	}
 	u := s.users[form.username]
-	if u == nil {
+	switch {
+	case u == nil && form.username == "":
+		return wrongPassword("the body has no username; a JSON body requires Content-Type: application/json")
+	case u == nil:
 		return wrongPassword("no such user")
 	}
 	if a, ok := s.check(u, form, now); !ok {

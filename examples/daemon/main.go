@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/signal"
@@ -60,10 +61,13 @@ func run(ctx context.Context, url string, params session.CreateParams, every tim
 	if err != nil {
 		return err
 	}
-	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) {
-		log.Print("logging in")
-		return c.Create(ctx, params)
-	}}
+	src := &session.Source{
+		Login: func(ctx context.Context) (*session.Session, error) {
+			log.Print("logging in")
+			return c.Create(ctx, params)
+		},
+		Logger: slog.Default(), // nothing else tells of a renewal that fails
+	}
 	defer func() { // Close has 5 s of its own when ctx has ended
 		if gone := src.Close(ctx); gone != nil {
 			err = errors.Join(err, gone)
@@ -73,15 +77,15 @@ func run(ctx context.Context, url string, params session.CreateParams, every tim
 	}()
 	hc := &http.Client{Transport: &session.Transport{Source: src}, Timeout: time.Minute}
 	for call := 1; calls == 0 || call <= calls; call++ {
-		err := list(ctx, hc, url)
+		err := list(ctx, src, hc)
 		var later *session.BackoffError
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case errors.As(err, &later), errors.Is(err, session.ErrSessionEnded):
-			log.Print("call ", call, ": ", err) // the next one will log in, as soon as it may
+		case errors.As(err, &later), errors.Is(err, session.ErrSessionEnded), errors.Is(err, session.ErrLockedOut):
+			log.Print("call ", call, ": ", err) // a later call logs in, as soon as it may
 		case errors.Is(err, session.ErrNotAuthenticated), errors.Is(err, session.ErrInvalidParams):
-			return err // no call can do better until someone mends it
+			return err // no call succeeds until someone changes the password
 		case err != nil:
 			log.Print("call ", call, ": ", err)
 		default:
@@ -97,9 +101,13 @@ func run(ctx context.Context, url string, params session.CreateParams, every tim
 	return nil
 }
 
-// list asks for the root folder.
-func list(ctx context.Context, hc *http.Client, url string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/api/rest/v1/folders/?per_page=1", nil)
+// list asks for the root folder, at the host where the session lives.
+func list(ctx context.Context, src *session.Source, hc *http.Client) error {
+	s, err := src.Session(ctx)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.BaseURL+"/api/rest/v1/folders/?per_page=1", nil)
 	if err != nil {
 		return err
 	}
