@@ -14,6 +14,8 @@ package session
 //	redact.go     which texts may be shown
 //	source.go     Source: the session of one user, renewed when needed
 //	transport.go  Transport: requests that carry the session of a Source
+//	store.go      Store and Lock, the record in a Store, its encryption
+//	shared.go     how Sources that share a Store agree
 
 import (
 	"context"
@@ -129,12 +131,17 @@ func (c *Client) Create(ctx context.Context, params CreateParams) (*Session, err
 	if err != nil {
 		return nil, err
 	}
+	attempt, _ := ctx.Value(attemptKey{}).(*sharedAttempt)
+	if err := attempt.check(params); err != nil {
+		return nil, err
+	}
 	s, err := c.logIn(ctx, c.base, params)
 	if mismatch, ok := err.(*RegionMismatchError); ok {
 		if origin := regionOrigin(c.base, mismatch.Host); c.trusts(origin) {
-			return c.logIn(ctx, origin, params)
+			s, err = c.logIn(ctx, origin, params)
 		}
 	}
+	attempt.note(params, err)
 	return s, err
 }
 

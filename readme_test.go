@@ -19,7 +19,7 @@ func TestSnippetsOfTheREADMEAreFromTheExamples(t *testing.T) {
 		return string(data)
 	}
 	readme := read("README.md")
-	examples := read("example_test.go")
+	examples := read("example_test.go") + read("filestore/share_example_test.go")
 	snippets := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(readme, -1)
 	assert.GreaterOrEqual(t, len(snippets), 3)
 	for _, snippet := range snippets {

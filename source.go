@@ -60,9 +60,39 @@ type Source struct {
 	// TimeoutAt less than 1 second or more than 1 year ahead is ignored.
 	Early time.Duration
 
-	// Logger gets a record of every login: at Debug when it succeeded, at Warn
-	// when it failed. Nothing else reports that a renewal in the background failed.
-	// Nil means no records.
+	// Store shares the session with every Source that has a Store of the same
+	// record: in other processes, on other machines, or in this one. One of them
+	// logs in, the others adopt its session. Nil means that the session is this
+	// Source's own. A session in use is not looked up: the Store is asked when
+	// there is none, or when a renewal is due.
+	//
+	//   - Login runs while this Source has the lock of the record, prompts
+	//     included. The others wait, each caller until its own context ends.
+	//   - A session that has ended is replaced once, whoever notices it first.
+	//   - A wrong password is posted once by all. Other credentials get their own
+	//     try. Reset by any of them, a session, or 24 hours end it.
+	//   - All share a lock-out, other refusals, and the wait after a failure, if
+	//     the API answered or may have got the login. Such an error says that the
+	//     login was another process's. A demand for a second factor, an incorrect
+	//     code and [ErrNotSent] are not shared.
+	//   - A failure that this Source keeps is looked up in the Store again, at most
+	//     every 5 seconds.
+	//   - If three sessions within a minute end at their first use by another
+	//     Source, that counts as a failure of all: the site may bind sessions to an
+	//     address.
+	//   - If the Store fails, a session in use remains in use. Otherwise callers get
+	//     the error of the Store. No login is tried that could not be saved.
+	//   - Close logs nobody out. Revoke logs out for all.
+	//
+	// A session that was read from a Store knows no client. So set Logout too, to
+	// Client.Delete: nil means the shared default client, which has none of the
+	// options, such as [WithHTTPClient], by which the session was created.
+	Store Store
+
+	// Logger gets a record of every login: at Debug when it succeeded or when a
+	// session of the Store was adopted, at Warn when it failed or when the lock of
+	// the Store was lost. Nothing else reports that a renewal in the background
+	// failed. Nil means no records.
 	Logger *slog.Logger
 
 	kept   atomic.Pointer[keptSession] // the session; nil when there is none
@@ -75,6 +105,7 @@ type Source struct {
 	failure    *loginFailure // nil after a login that succeeded
 	unaccepted int           // how many sessions in a row ended before an answer accepted them
 	toLogOut   []*Session    // out of use, but not yet logged out
+	shared     sharedState
 }
 
 // loginCall is one call of Source.Login.
@@ -83,6 +114,7 @@ type loginCall struct {
 	renewal bool // the old session was still good at the start
 	reset   bool // Reset was called since; a failure is not kept
 	revoked bool // Revoke was called since; the session is not kept
+	shared  sharedLogin
 
 	done       chan struct{} // closed when the fields below are set, and by Close
 	kept       *keptSession
@@ -100,6 +132,11 @@ type loginFailure struct {
 	refused bool
 	count   int       // of failures in a row, this one included
 	until   time.Time // when the next login may start; zero means after Reset
+
+	// With a Store:
+	lookUpAt     time.Time // when the Store may be asked again
+	savedAt      time.Time // identifies the failure in the Store; zero if it is this Source's own
+	fingerprints []uint16  // of the credentials that were refused, if the refusal is of them alone
 }
 
 // keptSession is a session in use, with all that a Transport needs to send it.
@@ -113,6 +150,9 @@ type keptSession struct {
 	lifetime  time.Duration // from keptAt; 0 when not reported
 	early     time.Duration // the session is renewed this long before its end
 	accepted  atomic.Bool   // an answer did not say that the session has ended
+
+	adopted    bool          // another Source logged in
+	turnWithin time.Duration // from keptAt: how long a first answer that ends the session is a turn
 }
 
 // BackoffError is returned while a [Source] waits after a failed login.
@@ -200,10 +240,8 @@ func (src *Source) waitForLogin(ctx context.Context) (*keptSession, error) {
 		if call == nil {
 			return k, err
 		}
-		select {
-		case <-call.done:
-		case <-ctx.Done():
-			return nil, waitError(ctx)
+		if err := waitFor(ctx, call.done); err != nil {
+			return nil, err
 		}
 		if call.loginPanic != nil {
 			panic(call.loginPanic)
@@ -211,7 +249,7 @@ func (src *Source) waitForLogin(ctx context.Context) (*keptSession, error) {
 		if call.kept != nil || call.err != nil {
 			return call.kept, call.err
 		}
-		// Close or Revoke was called meanwhile; find decides anew.
+		// Close or Revoke was called meanwhile, or the Store has changed; find decides anew.
 	}
 }
 
@@ -231,6 +269,9 @@ func (src *Source) find(ctx context.Context) (*keptSession, *loginCall, error) {
 	k := src.kept.Load()
 	if k.fresh() {
 		return k, nil, nil
+	}
+	if src.shared.revoking != nil {
+		return nil, src.shared.revoking, nil
 	}
 	good := k.good()
 	err := src.startLogin(ctx, good)
@@ -256,11 +297,14 @@ func (src *Source) startLogin(ctx context.Context, renewal bool) error {
 	case src.Login == nil:
 		return usageError("Source.Login is nil; set it to a function that logs in")
 	}
-	if err := src.failure.current(); err != nil {
+	if err := src.failure.current(); err != nil && !src.lookUpDue() {
 		return err
 	}
 	ctx, cancel := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), loginKey{src}, true))
 	src.running = &loginCall{cancel: cancel, renewal: renewal, done: make(chan struct{}), ended: make(chan struct{})}
+	if src.Store != nil {
+		src.running.shared = src.newSharedLogin()
+	}
 	go src.runLogin(ctx, src.running)
 	return nil
 }
@@ -282,7 +326,11 @@ func (src *Source) runLogin(ctx context.Context, call *loginCall) {
 			src.logOutLate(ctx, call, k.session)
 		}
 	}()
-	k, err = src.logIn(ctx)
+	if src.Store != nil {
+		k, err = src.logInShared(ctx, call)
+	} else {
+		k, err = src.logIn(ctx)
+	}
 }
 
 // logIn calls Login. Nothing else does.
@@ -291,26 +339,32 @@ func (src *Source) logIn(ctx context.Context) (*keptSession, error) {
 	if err != nil {
 		return nil, err
 	}
-	early := src.Early
-	if early <= 0 {
-		early = time.Minute
-	}
-	k, err := newKeptSession(s, early)
+	k, err := newKeptSession(s, src.early())
 	if err != nil {
 		return nil, usageError("Source.Login returned a session that cannot be used: " + err.Error())
 	}
 	return k, nil
 }
 
+// early is Early, or its default.
+func (src *Source) early() time.Duration {
+	if src.Early <= 0 {
+		return time.Minute
+	}
+	return src.Early
+}
+
 // finish keeps the outcome of call and wakes the callers that wait for it. It
 // reports whether the session has to be logged out instead, since Close or
-// Revoke was called meanwhile.
+// Revoke was called meanwhile. A session of a Store is not: Close leaves it there,
+// and Revoke finds it there.
 func (src *Source) finish(call *loginCall, k *keptSession, err error, loginPanic any) (unwanted bool) {
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	src.running = nil
 	call.closePanic = loginPanic
-	if k != nil && (src.closed || call.revoked) {
+	src.shared.reset = call.reset || src.shared.reset && !call.shared.cleared
+	if src.Store == nil && k != nil && (src.closed || call.revoked) {
 		unwanted = true
 		src.toLogOut = append(src.toLogOut, k.session)
 	}
@@ -320,7 +374,7 @@ func (src *Source) finish(call *loginCall, k *keptSession, err error, loginPanic
 	switch {
 	case err == nil:
 		src.failure = nil
-		if !unwanted {
+		if !call.revoked {
 			src.keep(k)
 			call.kept = k
 		}
@@ -330,6 +384,10 @@ func (src *Source) finish(call *loginCall, k *keptSession, err error, loginPanic
 			count += src.failure.count
 		}
 		src.failure = newLoginFailure(err, count)
+		if call.shared.failure != nil {
+			src.failure = call.shared.failure
+		}
+		src.failure.lookUpAt = time.Now().Add(lookUpInterval)
 	}
 	call.err, call.loginPanic = err, loginPanic
 	close(call.done)
@@ -359,8 +417,11 @@ func (src *Source) logLogin(ctx context.Context, call *loginCall, k *keptSession
 		what = "Files.com session renewal"
 	}
 	switch {
+	case err == nil && call.shared.adopted:
+		src.Logger.LogAttrs(ctx, slog.LevelDebug, "Files.com session adopted from the Store", slog.Any("session", k.session))
 	case err == nil:
 		src.Logger.LogAttrs(ctx, slog.LevelDebug, what, slog.Any("session", k.session))
+	case call.shared.isLookUp() || err == errClosed: // nothing has happened
 	case isRefusal(err):
 		src.Logger.LogAttrs(ctx, slog.LevelWarn, what+" refused", slog.String("error", err.Error()))
 	default:
@@ -379,7 +440,8 @@ func (src *Source) Invalidate(s *Session) {
 		return
 	}
 	src.swap(nil)
-	if k.wasAccepted() {
+	src.shared.ended, src.shared.turn = s.ID, k.isTurn()
+	if k.wasAccepted() || k.adopted {
 		return
 	}
 	src.unaccepted++
@@ -391,13 +453,16 @@ func (src *Source) Invalidate(s *Session) {
 
 // Reset forgets the session, a refusal and a back-off. Call it when there is a new
 // password. It does not log out. A login that is running goes on, and its session
-// is used, but its failure is forgotten.
+// is used, but its failure is forgotten. With a Store, a stored session that is
+// good is used again, and the next login forgets the failures of all. That login
+// also replaces a record that cannot be decrypted.
 func (src *Source) Reset() {
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	src.kept.Store(nil)
 	src.origin.Store(nil)
 	src.failure, src.unaccepted = nil, 0
+	src.shared.reset = true
 	if src.running != nil {
 		src.running.reset = true
 	}
@@ -412,6 +477,10 @@ const closeTimeout = 5 * time.Second
 // login succeeds nonetheless, its session is logged out. If ctx has already
 // ended, Close takes up to 5 seconds. If a log-out fails, Close may be called
 // again. A panic of the login is raised again at the end.
+//
+// With a Store, Close logs nobody out: the session is left to the others. Close
+// waits for a login that is running, which saves its session, but not for the
+// login of another process.
 func (src *Source) Close(ctx context.Context) error {
 	if err := src.checkContext(ctx); err != nil {
 		return err
@@ -423,7 +492,7 @@ func (src *Source) Close(ctx context.Context) error {
 	}
 	src.closed = true
 	sessions := src.takeSessions()
-	if src.static != nil {
+	if src.static != nil || src.Store != nil {
 		sessions = nil
 	}
 	src.mu.Unlock()
@@ -431,13 +500,21 @@ func (src *Source) Close(ctx context.Context) error {
 }
 
 // Revoke logs out like Close, but the Source stays usable: the next caller starts
-// a login, unless a failure of an earlier one is kept. Revoke waits for a login that is running and logs its session
-// out too; the callers that wait for that login get the session of another one.
+// a login, unless a failure of an earlier one is kept. Revoke waits for a login
+// that is running and logs its session out too; the callers that wait for that
+// login get the session of another one.
 // If a log-out fails, Revoke may be called again. After Close it returns an error
 // that matches [ErrSourceClosed].
+//
+// With a Store, Revoke logs out for all who share it: it waits for the lock of the
+// record, logs the stored session out, and removes it. If the log-out fails, the
+// record is left as it is.
 func (src *Source) Revoke(ctx context.Context) error {
 	if err := src.checkContext(ctx); err != nil {
 		return err
+	}
+	if src.Store != nil {
+		return src.revokeShared(ctx)
 	}
 	src.mu.Lock()
 	if src.closed {
@@ -465,11 +542,8 @@ func (src *Source) takeSessions() []*Session {
 // logOutAll logs sessions out and waits for the end of call, if there is one. It
 // calls giveUp if ctx ends first.
 func (src *Source) logOutAll(ctx context.Context, sessions []*Session, call *loginCall, giveUp func()) error {
-	if ctx.Err() != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-		defer cancel()
-	}
+	ctx, cancel := liveContext(ctx)
+	defer cancel()
 	var err error
 	for _, s := range sessions {
 		err = errors.Join(err, src.logOut(ctx, s))
@@ -477,16 +551,32 @@ func (src *Source) logOutAll(ctx context.Context, sessions []*Session, call *log
 	if call == nil {
 		return err
 	}
-	select {
-	case <-call.ended:
-	case <-ctx.Done():
+	if waitErr := waitFor(ctx, call.ended); waitErr != nil {
 		giveUp()
-		return errors.Join(err, waitError(ctx))
+		return errors.Join(err, waitErr)
 	}
 	if call.closePanic != nil {
 		panic(call.closePanic)
 	}
 	return errors.Join(err, call.logoutErr)
+}
+
+// liveContext returns ctx, or one of closeTimeout if ctx has ended.
+func liveContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ctx.Err() == nil {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+}
+
+// waitFor waits until done is closed. It returns an error if ctx ends first.
+func waitFor(ctx context.Context, done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return waitError(ctx)
+	}
 }
 
 // logOut logs out a session of src.toLogOut and removes it from there.
@@ -562,11 +652,17 @@ func newKeptSession(s *Session, early time.Duration) (*keptSession, error) {
 		k.userAgent = []string{s.UserAgent}
 	}
 	if lifetime := s.TimeoutAt.Round(0).Sub(k.keptAt); lifetime >= time.Second && lifetime <= 365*24*time.Hour {
-		k.lifetime = lifetime
-		early = min(early, lifetime/2)
-		k.early = early - rand.N(early/10+1)
+		k.setLifetime(lifetime, early)
 	}
 	return k, nil
+}
+
+// setLifetime sets how long the session lasts from its login on, and how long
+// before its end it is renewed.
+func (k *keptSession) setLifetime(lifetime, early time.Duration) {
+	k.lifetime = lifetime
+	early = max(0, min(early, lifetime/2))
+	k.early = early - rand.N(early/10+1)
 }
 
 // keep puts k into use. The session that it replaces is left to end by itself.

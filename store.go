@@ -1,21 +1,32 @@
 package session
 
 import (
+	"bytes"
 	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 )
 
 // Store keeps one record that many processes share. It knows bytes and a lock. A
 // [Source] decides what they mean. A Store is safe for concurrent use, and several
 // Stores of one record exclude each other by its lock. Every method ends soon
-// after its context. No error of a Store holds a part of the record.
+// after its context; under a context that has already ended it changes nothing and
+// returns the error of the context. No error of a Store holds a part of the
+// record. The package storetest tests a Store.
 type Store interface {
 	// Load returns the record, nil if there is none. It takes no lock, and never
 	// returns a part of a record that is being saved.
 	Load(ctx context.Context) ([]byte, error)
 	// TryLock locks the record. It never waits: if the record is locked, it returns
-	// an error that matches ErrLocked at once.
+	// an error that matches ErrLocked at once. The lock outlives ctx.
 	TryLock(ctx context.Context) (Lock, error)
 }
 
@@ -39,3 +50,223 @@ var (
 	// ErrLockLost is matched if a lock was lost, or unlocked, before it was used.
 	ErrLockLost = errors.New("the lock of the record is lost")
 )
+
+// LoadSession returns the session that is stored, nil if there is none. It does
+// not check whether the session is still good. Use [Source.Store] to share a
+// session: LoadSession is for programs that look at it.
+//
+// The session knows no client: see [Delete].
+func LoadSession(ctx context.Context, store Store) (*Session, error) {
+	if ctx == nil || store == nil {
+		return nil, usageError("LoadSession requires a context and a Store; one of them is nil")
+	}
+	r, err := loadRecord(ctx, store)
+	if err != nil || r.Session == nil {
+		return nil, err
+	}
+	return &r.Session.Session, nil
+}
+
+// record is what a Store keeps. Its JSON form may gain members within version 1.
+// All times are by the clock of the process that saved them.
+type record struct {
+	Version int            `json:"v"`
+	Session *savedSession  `json:"session,omitempty"`
+	Failure *sharedFailure `json:"failure,omitempty"`  // holds for all credentials; nil after a login that succeeded
+	InARow  int            `json:"in_a_row,omitempty"` // how many failures there were since a session was good for a minute
+	Turns   []time.Time    `json:"turns,omitempty"`    // see keptSession.isTurn
+
+	Refused []uint16       `json:"refused,omitempty"` // fingerprints of the credentials for which Refusal holds
+	Refusal *sharedFailure `json:"refusal,omitempty"`
+	Salt    []byte         `json:"salt,omitempty"` // of the fingerprints
+}
+
+type savedSession struct {
+	Session
+	SavedBy  string        `json:"saved_by"` // the random ID of a Source
+	SavedAt  time.Time     `json:"saved_at"`
+	Lifetime time.Duration `json:"lifetime_ns"` // from SavedAt; 0 if TimeoutAt is not reported or not plausible
+}
+
+// sharedFailure is what other processes get to know about a failed login.
+type sharedFailure struct {
+	At           time.Time     `json:"at"`
+	Wait         time.Duration `json:"wait_ns"`                 // until the next login, from At
+	Answer       *sharedAnswer `json:"answer,omitempty"`        // nil if there was none
+	AddressBound bool          `json:"address_bound,omitempty"` // the failure is errAddressBound
+}
+
+// sharedAnswer is an APIError without its methods, one of which would replace its
+// JSON form. Its texts hold no secret.
+type sharedAnswer APIError
+
+const (
+	recordVersion = 1
+	largeRecord   = 1800 // bytes; encrypted and in base64 they are 2,500, the limit of Windows
+)
+
+func loadRecord(ctx context.Context, store Store) (*record, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	data, err := store.Load(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("session: load from the Store: %w", err)
+	}
+	return parseRecord(data)
+}
+
+// parseRecord reads the version before anything else, since a newer one may give
+// the members other types. A record that cannot be read counts as none: otherwise
+// it would have to be deleted by hand.
+func parseRecord(data []byte) (*record, error) {
+	var version struct {
+		V float64 `json:"v"`
+	}
+	r := &record{}
+	switch {
+	case bytes.HasPrefix(data, []byte(encryptedPrefix)):
+		return nil, fmt.Errorf("session: load from the Store: %w: it is encrypted; use NewEncryptedStore", errUnreadable)
+	case json.Unmarshal(data, &version) != nil || version.V < recordVersion:
+	case version.V > recordVersion:
+		return nil, fmt.Errorf("session: load from the Store: the record has version %v; update this program, which reads version %d", version.V, recordVersion)
+	case json.Unmarshal(data, r) != nil:
+		r = &record{}
+	}
+	if s := r.Session; s != nil {
+		if _, err := s.validate(DefaultBaseURL); err != nil {
+			r.Session = nil
+		}
+	}
+	r.Version = recordVersion
+	return r, nil
+}
+
+// encode returns the JSON form of r and for how long a Store keeps it: until an
+// hour after anything in it holds, since clocks differ. A record that is too large
+// for the keyring of an operating system loses the texts of its failures.
+func (r *record) encode(now time.Time) (data []byte, ttl time.Duration, err error) {
+	ttl = max(r.Failure.left(now), r.Refusal.left(now))
+	switch {
+	case r.Session != nil && r.Session.Lifetime == 0:
+		ttl = max(ttl, 30*24*time.Hour-time.Hour)
+	case r.Session != nil:
+		ttl = max(ttl, r.Session.TimeoutAt.Sub(now))
+	}
+	data, err = json.Marshal(r)
+	for _, f := range []*sharedFailure{r.Failure, r.Refusal} {
+		if len(data) > largeRecord && f != nil && f.Answer != nil {
+			f.Answer.Title, f.Answer.Message, f.Answer.Instance = "", "", ""
+			data, err = json.Marshal(r)
+		}
+	}
+	if err != nil {
+		return nil, 0, errors.New("the session has no JSON form; check its TimeoutAt")
+	}
+	return data, ttl + time.Hour, nil
+}
+
+// left returns for how long f holds: not longer than at first, whatever the clock
+// of the process that saved it.
+func (f *sharedFailure) left(now time.Time) time.Duration {
+	if f == nil {
+		return 0
+	}
+	return max(0, min(f.At.Add(f.Wait).Sub(now), f.Wait))
+}
+
+// fingerprint distinguishes credentials from others, but is too short to confirm
+// a guess: of a million passwords, 15 have the same one.
+func (r *record) fingerprint(params CreateParams) uint16 {
+	mac := hmac.New(sha256.New, r.Salt)
+	fmt.Fprintf(mac, "%d:%s%s", len(params.Username), params.Username, params.Password)
+	return binary.BigEndian.Uint16(mac.Sum(nil))
+}
+
+// errUnreadable is matched if a record is kept by an encryptedStore of other keys
+// or another name, or if either side does not encrypt.
+var errUnreadable = errors.New("the record cannot be decrypted")
+
+// encryptedPrefix is what an encrypted record begins with.
+const encryptedPrefix = "files.com session, AES-256-GCM\n"
+
+// encryptedStore encrypts what another Store keeps.
+type encryptedStore struct {
+	store Store
+	name  string
+	keys  []cipher.AEAD
+}
+
+// NewEncryptedStore returns a Store that keeps its record in another Store,
+// encrypted by AES-256-GCM. Whoever can read the record of a Store acts as the
+// user, so encrypt it if others can read it, as in a database. A key is 32 random
+// bytes. The first key encrypts, and all decrypt.
+//
+// The name is authenticated with the record: a record that was copied from another
+// name cannot be read. It may be any text, such as the site and the user.
+//
+// A record that no key decrypts is an error and is left as it is, since processes
+// with different keys would otherwise replace each other's sessions for ever. If
+// the key is lost, call [Source.Reset]: the next login replaces the record. To
+// rotate a key, add the new one as the second key of every process, then make it
+// the first one of every process, then remove the old one after 30 days.
+func NewEncryptedStore(store Store, name string, keys ...[]byte) (Store, error) {
+	if store == nil || len(keys) == 0 {
+		return nil, usageError("NewEncryptedStore requires a Store and a key of 32 random bytes; one of them is missing")
+	}
+	s := &encryptedStore{store: store, name: name}
+	for i, key := range keys {
+		if len(key) != 32 {
+			return nil, usageError(fmt.Sprintf("NewEncryptedStore: key %d has %d bytes; AES-256 requires 32", i+1, len(key)))
+		}
+		block, _ := aes.NewCipher(key) // fails for other lengths alone
+		aead, err := cipher.NewGCMWithRandomNonce(block)
+		if err != nil {
+			return nil, err
+		}
+		s.keys = append(s.keys, aead)
+	}
+	return s, nil
+}
+
+// Load decrypts the record.
+func (s *encryptedStore) Load(ctx context.Context) ([]byte, error) {
+	data, err := s.store.Load(ctx)
+	if err != nil || len(data) == 0 {
+		return nil, err
+	}
+	sealed, found := bytes.CutPrefix(data, []byte(encryptedPrefix))
+	if !found {
+		return nil, fmt.Errorf("%w: it is not encrypted; call Source.Reset to replace it", errUnreadable)
+	}
+	for _, key := range s.keys {
+		if plain, err := key.Open(nil, nil, sealed, []byte(s.name)); err == nil {
+			return plain, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: it has another key or another name; add the key, or call Source.Reset to replace it", errUnreadable)
+}
+
+// TryLock locks the other Store.
+func (s *encryptedStore) TryLock(ctx context.Context) (Lock, error) {
+	lock, err := s.store.TryLock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &encryptedLock{lock, s}, nil
+}
+
+// Format prints no key, whatever the verb.
+func (s *encryptedStore) Format(f fmt.State, verb rune) {
+	fmt.Fprintf(f, fmt.FormatString(f, verb), "EncryptedStore")
+}
+
+type encryptedLock struct {
+	Lock
+	store *encryptedStore
+}
+
+// Save encrypts the record by the first key.
+func (l *encryptedLock) Save(ctx context.Context, record []byte, ttl time.Duration) error {
+	sealed := l.store.keys[0].Seal(nil, nil, record, []byte(l.store.name))
+	return l.Lock.Save(ctx, slices.Concat([]byte(encryptedPrefix), sealed), ttl)
+}

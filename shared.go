@@ -1,0 +1,470 @@
+package session
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Sources that share a Store agree by its record alone. The login step of each is
+// logInShared: look, lock, look again, log in, save. Whatever is decided is decided
+// on what was read under the lock. A session is replaced by its ID: a Source says
+// which one it knows to have ended, and adopts any other one.
+
+const (
+	storeTimeout   = 5 * time.Second  // of a call of a Store
+	lookUpInterval = 5 * time.Second  // between look-ups of a failure that a Source keeps
+	refusalTime    = 15 * time.Minute // how long a refusal holds for all credentials, unless the API said
+	credentialTime = 24 * time.Hour   // how long a refusal holds for the credentials that were refused
+	maxRefused     = 4                // fingerprints in a record: old passwords cannot clear each other by turns
+	trialTime      = time.Minute      // a session that lasts as long counts as good
+	maxTurns       = 3                // within trialTime: a failure
+)
+
+// sharedState is what a Source with a Store knows besides its session. Source.mu
+// guards it.
+type sharedState struct {
+	id       string     // random; names the Source in records
+	ended    string     // the ID of the last session that an answer ended
+	turn     bool       // that end was a turn
+	reset    bool       // Reset was called, and no login has cleared the record since
+	revoking *loginCall // not nil while Revoke works; callers wait for its done
+}
+
+// sharedLogin is the part of a loginCall that a Store needs.
+type sharedLogin struct {
+	ended string        // the ID of the session to replace
+	turn  bool          // its end was a turn
+	reset bool          // failures in the record do not count
+	kept  *loginFailure // what callers get unless the Store says otherwise; nil if nothing
+
+	adopted  bool          // the session is that of another login
+	cleared  bool          // the record was saved without what Reset clears
+	loggedIn bool          // Login was called
+	failure  *loginFailure // what callers get from now on; nil: made of the error
+}
+
+// newSharedLogin returns the start of a login. The caller holds src.mu.
+func (src *Source) newSharedLogin() sharedLogin {
+	if src.shared.id == "" {
+		src.shared.id = rand.Text()
+	}
+	login := sharedLogin{ended: src.shared.ended, turn: src.shared.turn, reset: src.shared.reset}
+	if k := src.kept.Load(); k != nil {
+		login.ended, login.turn = k.session.ID, false
+	}
+	if src.failure.current() != nil {
+		login.kept = src.failure
+	}
+	return login
+}
+
+// isLookUp reports whether callers got an error before the login too, and Login
+// was not called.
+func (l *sharedLogin) isLookUp() bool { return l.kept != nil && !l.loggedIn }
+
+// lookUpDue reports whether the Store may be asked whether the failure still
+// holds. The caller holds src.mu.
+func (src *Source) lookUpDue() bool {
+	return src.Store != nil && !time.Now().Before(src.failure.lookUpAt)
+}
+
+// isTurn reports whether the end of k, which an answer tells, is a turn: its first
+// use by this Source, soon after another Source logged in. If sessions are bound
+// to an address, Sources at two addresses replace each other's sessions by turns.
+func (k *keptSession) isTurn() bool {
+	return k.adopted && !k.wasAccepted() && time.Since(k.keptAt) < k.turnWithin
+}
+
+// logInShared is the login step of a Source with a Store.
+func (src *Source) logInShared(ctx context.Context, call *loginCall) (*keptSession, error) {
+	for n := 1; ; n++ {
+		_, k, err := src.look(ctx, &call.shared)
+		if k != nil || err != nil {
+			return k, err
+		}
+		lock, err := src.tryLock(ctx)
+		switch {
+		case err == nil:
+			if k, err = src.logInLocked(ctx, call, lock); err != errLostLock {
+				return k, err
+			}
+			if src.Logger != nil {
+				src.Logger.LogAttrs(ctx, slog.LevelWarn, "Files.com session lock lost", slog.String("error", err.Error()))
+			}
+		case !errors.Is(err, ErrLocked):
+			return nil, err
+		}
+		if err := call.pause(ctx, n); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// logInLocked logs in while it has the lock, unless that is no longer due. It saves
+// the record before it calls Login, so that no login is posted that cannot be kept.
+func (src *Source) logInLocked(ctx context.Context, call *loginCall, lock Lock) (*keptSession, error) {
+	defer lock.Unlock()
+	login := &call.shared
+	r, k, err := src.look(ctx, login)
+	if k != nil || err != nil {
+		return k, err
+	}
+	login.failure = r.prepare(login, call.renewal, time.Now())
+	if err := r.save(ctx, lock); err != nil {
+		return nil, err
+	}
+	login.cleared = true
+	if login.failure != nil {
+		return nil, login.failure.err
+	}
+	login.loggedIn = true
+	attempt := &sharedAttempt{record: r}
+	k, err = src.logIn(context.WithValue(ctx, attemptKey{}, attempt))
+	attempt.mu.Lock()
+	defer attempt.mu.Unlock()
+	if err != nil {
+		if login.failure = attempt.fail(err); attempt.changed {
+			r.save(ctx, lock) // if it fails, others find out by themselves
+		}
+		return nil, err
+	}
+	r.keep(k, src.shared.id)
+	if err = r.save(ctx, lock); err == nil {
+		return k, nil
+	}
+	src.mu.Lock()
+	src.toLogOut = append(src.toLogOut, k.session)
+	src.mu.Unlock()
+	src.logOutLate(ctx, call, k.session) // nobody else knows the session
+	return nil, err
+}
+
+// look loads the record. It returns the session to use, or an error if no login
+// may be tried, or neither if a login is due.
+func (src *Source) look(ctx context.Context, login *sharedLogin) (*record, *keptSession, error) {
+	r, err := loadRecord(ctx, src.Store)
+	if login.reset && errors.Is(err, errUnreadable) {
+		r, err = &record{Version: recordVersion}, nil
+	}
+	failure := login.kept
+	if err == nil {
+		if k := src.adopt(login, r.Session); k != nil {
+			login.adopted = true
+			return r, k, nil
+		}
+		failure = r.failureFor(login.kept)
+	}
+	if refusal := failure.current(); refusal != nil && !login.reset {
+		login.failure = failure
+		return r, nil, refusal
+	}
+	return r, nil, err
+}
+
+// adopt returns a session that was saved, unless it is over or the one to replace.
+// Whether its TimeoutAt is plausible was found by the process that saved it.
+func (src *Source) adopt(login *sharedLogin, s *savedSession) *keptSession {
+	if s == nil || s.ID == login.ended {
+		return nil
+	}
+	k, _ := newKeptSession(&s.Session, 0) // loadRecord has validated it
+	k.setLifetime(s.Lifetime, src.early())
+	if s.SavedBy != src.shared.id {
+		k.adopted, k.turnWithin = true, trialTime-k.keptAt.Sub(s.SavedAt)
+	}
+	if !k.good() {
+		return nil
+	}
+	return k
+}
+
+func (src *Source) tryLock(ctx context.Context) (Lock, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	lock, err := src.Store.TryLock(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("session: lock the Store: %w", err)
+	}
+	return lock, nil
+}
+
+// pause waits before the lock is tried again. It ends when the Source is closed,
+// since the login that it waits for is another one's.
+func (call *loginCall) pause(ctx context.Context, n int) error {
+	select {
+	case <-time.After(backoff(n, 10*time.Millisecond, 250*time.Millisecond)):
+		return nil
+	case <-call.done:
+		return errClosed
+	case <-ctx.Done():
+		return waitError(ctx)
+	}
+}
+
+// errLostLock says that another process may have logged in meanwhile.
+var errLostLock = fmt.Errorf("session: save to the Store: %w", ErrLockLost)
+
+// save saves r even if ctx has ended, since what r holds has happened.
+func (r *record) save(ctx context.Context, lock Lock) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	data, ttl, err := r.encode(time.Now())
+	if err == nil {
+		err = lock.Save(ctx, data, ttl)
+	}
+	switch {
+	case errors.Is(err, ErrLockLost):
+		return errLostLock
+	case err != nil:
+		return fmt.Errorf("session: save to the Store: %w", err)
+	}
+	return nil
+}
+
+// prepare removes from r what a login replaces: failures that hold no longer, all
+// failures after Reset, and the session, unless it is still good. It returns a
+// failure if the session that ended was one turn too many.
+func (r *record) prepare(login *sharedLogin, renewal bool, now time.Time) *loginFailure {
+	turned := login.turn && r.Session != nil && r.Session.ID == login.ended
+	if login.reset || r.Session != nil && now.Sub(r.Session.SavedAt) >= trialTime {
+		r.InARow, r.Turns = 0, nil
+	}
+	if login.reset || r.Refusal.left(now) == 0 {
+		r.Refused, r.Refusal = nil, nil
+	}
+	if r.Failure = nil; !renewal {
+		r.Session = nil
+	}
+	if len(r.Salt) == 0 {
+		r.Salt = []byte(rand.Text())
+	}
+	r.Turns = slices.DeleteFunc(r.Turns, func(turn time.Time) bool { return now.Sub(turn) >= trialTime })
+	if turned {
+		r.Turns = append(r.Turns, now)
+	}
+	if !turned || len(r.Turns) < maxTurns {
+		return nil
+	}
+	return r.failAll(errAddressBound, now)
+}
+
+// keep puts the session of a login into r, without the parameters of the login.
+func (r *record) keep(k *keptSession, savedBy string) {
+	s := &savedSession{*k.session, savedBy, k.keptAt, k.lifetime}
+	s.Username, s.Password, s.OTP, s.PartialSessionID = "", "", "", ""
+	r.Session, r.Failure, r.Refused, r.Refusal = s, nil, nil, nil
+}
+
+// failureFor returns the failure that holds for a Source, or nil. What it keeps
+// holds if it is its own, or if it is still in the record.
+func (r *record) failureFor(kept *loginFailure) *loginFailure {
+	now := time.Now()
+	wait := r.Failure.left(now)
+	switch {
+	case kept != nil && (kept.savedAt.IsZero() || wait > 0 && kept.savedAt.Equal(r.Failure.At)):
+		return kept
+	case wait > 0:
+		err := r.Failure.error()
+		return &loginFailure{err: err, refused: isRefusal(err), until: now.Add(wait), savedAt: r.Failure.At}
+	case kept != nil && r.Refusal.left(now) > 0 && slices.ContainsFunc(kept.fingerprints, r.refuses):
+		return kept
+	}
+	return nil
+}
+
+func (r *record) refuses(fingerprint uint16) bool { return slices.Contains(r.Refused, fingerprint) }
+
+// failAll puts a failure into r that holds for all credentials.
+func (r *record) failAll(err error, now time.Time) *loginFailure {
+	r.InARow++
+	failure := newLoginFailure(err, r.InARow)
+	failure.savedAt = now
+	r.Failure = newSharedFailure(err, now)
+	if !failure.refused {
+		r.Failure.Wait = failure.until.Sub(now)
+	}
+	return failure
+}
+
+// newSharedFailure returns the failure of a login that returned err. It holds as
+// long as a refusal does.
+func newSharedFailure(err error, now time.Time) *sharedFailure {
+	f := &sharedFailure{At: now, Wait: refusalTime, AddressBound: err == errAddressBound}
+	var answer *APIError
+	if errors.As(err, &answer) {
+		shared := sharedAnswer(*answer)
+		shared.Data = nil
+		f.Answer, f.Wait = &shared, cmp.Or(answer.RetryAfter, refusalTime)
+	}
+	return f
+}
+
+// error returns the error that f was made of, as far as it is known. Its text says
+// that the login was another process's.
+func (f *sharedFailure) error() error {
+	const op = "log in by another process that shares the Store"
+	switch {
+	case f.AddressBound:
+		return errAddressBound
+	case f.Answer == nil:
+		return &transportError{op: op, outcome: ErrOutcomeUnknown, text: "there was no answer", cause: func() error { return nil }}
+	}
+	answer := APIError(*f.Answer)
+	answer.op, answer.err, answer.noSession = op, nil, true
+	return &answer
+}
+
+var errAddressBound = errors.New("session: sessions in the Store ended when another process first used them; sessions of this site may be bound to an address: give the processes at each address a Store of their own")
+
+// sharedAttempt is in the context of Login. By it Client.Create learns which
+// credentials were refused before, and tells which ones are refused now.
+type sharedAttempt struct {
+	mu           sync.Mutex
+	record       *record
+	fingerprints []uint16 // of the credentials that were refused, now or before
+	changed      bool     // the record has to be saved
+}
+
+type attemptKey struct{}
+
+// check returns an error if the credentials were refused before.
+func (a *sharedAttempt) check(params CreateParams) error {
+	if a == nil || params.Password == "" {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f := a.record.fingerprint(params)
+	if !a.record.refuses(f) || a.record.Refusal == nil {
+		return nil
+	}
+	a.fingerprints = append(a.fingerprints, f)
+	return a.record.Refusal.error()
+}
+
+// note keeps the fingerprint of the credentials if err says that they are wrong.
+func (a *sharedAttempt) note(params CreateParams, err error) {
+	if a == nil || params.Password == "" || !errors.Is(err, ErrInvalidUsernameOrPassword) {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f, r := a.record.fingerprint(params), a.record
+	a.fingerprints, a.changed = append(a.fingerprints, f), true
+	r.Refused = append(r.Refused, f)
+	r.Refused = r.Refused[max(0, len(r.Refused)-maxRefused):]
+	r.Refusal = newSharedFailure(err, time.Now())
+	r.Refusal.Wait = credentialTime
+}
+
+// fail puts the error of Login into the record as far as it concerns others. It
+// returns the failure that this Source keeps, nil if the error is its own.
+func (a *sharedAttempt) fail(err error) *loginFailure {
+	if errors.Is(err, ErrInvalidUsernameOrPassword) && len(a.fingerprints) > 0 {
+		failure := newLoginFailure(err, 1)
+		failure.savedAt, failure.fingerprints = a.record.Refusal.At, a.fingerprints
+		return failure
+	}
+	if !isShared(err) {
+		return nil
+	}
+	a.changed = true
+	return a.record.failAll(err, time.Now())
+}
+
+// isShared reports whether the login of another process would fail like the one
+// that returned err. Another process may have someone to ask for a code, other
+// options, or a connection.
+func isShared(err error) bool {
+	var challenge *TwoFactorError
+	var moved *RegionMismatchError
+	var answer *APIError
+	switch {
+	case errors.As(err, &challenge), errors.As(err, &moved), errors.Is(err, ErrOneTimePasswordIncorrect),
+		errors.Is(err, ErrInvalidParams), errors.Is(err, ErrNotSent):
+		return false
+	}
+	return errors.As(err, &answer) || errors.Is(err, ErrOutcomeUnknown)
+}
+
+// revokeShared is Revoke of a Source with a Store. It waits for a login of its
+// Source. Callers that need a session meanwhile wait for its end. A second Revoke
+// waits for the first, and then has nothing to do unless that failed.
+func (src *Source) revokeShared(ctx context.Context) error {
+	ctx, cancel := liveContext(ctx)
+	defer cancel()
+	src.mu.Lock()
+	for src.shared.revoking != nil {
+		other := src.shared.revoking
+		src.mu.Unlock()
+		if err := waitFor(ctx, other.done); err != nil || other.logoutErr == nil {
+			return err
+		}
+		src.mu.Lock()
+	}
+	if src.closed {
+		src.mu.Unlock()
+		return errClosed
+	}
+	revocation := &loginCall{done: make(chan struct{}), logoutErr: errors.New("session: Source.Logout did not return")}
+	src.shared.revoking = revocation
+	src.takeSessions()
+	login := src.running
+	if login != nil {
+		login.revoked = true
+	}
+	src.mu.Unlock()
+	defer func() {
+		src.mu.Lock()
+		src.shared.revoking = nil
+		src.mu.Unlock()
+		close(revocation.done)
+	}()
+	if revocation.logoutErr = src.logOutAll(ctx, nil, login, func() {}); revocation.logoutErr == nil {
+		revocation.logoutErr = src.revokeRecord(ctx, revocation)
+	}
+	return revocation.logoutErr
+}
+
+// revokeRecord logs out the session of the Store and those that this Source held,
+// and then removes the former.
+func (src *Source) revokeRecord(ctx context.Context, revocation *loginCall) error {
+	lock, err := src.tryLock(ctx)
+	for n := 1; errors.Is(err, ErrLocked); n++ {
+		if err := revocation.pause(ctx, n); err != nil {
+			return err
+		}
+		lock, err = src.tryLock(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	r, err := loadRecord(ctx, src.Store)
+	if err != nil {
+		return err
+	}
+	src.mu.Lock()
+	if s := r.Session; s != nil && !slices.ContainsFunc(src.toLogOut, func(held *Session) bool { return held.ID == s.ID }) {
+		src.toLogOut = append(src.toLogOut, &s.Session)
+	}
+	sessions := src.takeSessions()
+	src.mu.Unlock()
+	if err := src.logOutAll(ctx, sessions, nil, nil); err != nil {
+		return err
+	}
+	if r.Session = nil; r.Failure != nil || r.Refusal != nil {
+		return r.save(ctx, lock)
+	}
+	if err := lock.Remove(ctx); err != nil {
+		return fmt.Errorf("session: remove from the Store: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,817 @@
+package session_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/filescom/session"
+	"github.com/filescom/session/sessiontest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// S1
+func TestSourcesThatShareAStoreMakeOneLoginPerEnding(t *testing.T) {
+	t.Parallel()
+	const sources, workers, endings = 8, 8, 10
+	f := newFleet(t)
+	var calls [sources * workers]atomic.Int64
+	var failed atomic.Int64
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	for i := range sources {
+		hc := &http.Client{Transport: &session.Transport{Source: f.source(), Base: f.Client().Transport}}
+		for j := range workers {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				for {
+					select {
+					case <-stop:
+						return
+					case <-time.After(time.Millisecond):
+					}
+					resp, err := hc.Get(f.URL + "/api/rest/v1/folders")
+					if err == nil {
+						io.Copy(io.Discard, resp.Body)
+						resp.Body.Close()
+					}
+					if calls[i*workers+j].Add(1); err != nil || resp.StatusCode != http.StatusOK {
+						failed.Add(1)
+					}
+				}
+			}()
+		}
+	}
+	for n := range endings + 1 {
+		for f.Counts().Logins <= n {
+			time.Sleep(time.Millisecond)
+		}
+		var before [len(calls)]int64
+		for i := range calls {
+			before[i] = calls[i].Load()
+		}
+		for i := range calls { // every worker uses the session
+			for calls[i].Load() < before[i]+2 {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		if n < endings {
+			f.ExpireUser("alice")
+		}
+	}
+	close(stop)
+	wg.Wait()
+	assert.Equal(t, endings+1, f.Counts().Logins)
+	assert.Equal(t, endings+1, f.posts())
+	assert.Zero(t, failed.Load())
+	assert.Len(t, f.Sessions(), 1)
+}
+
+// S2
+func TestASessionInUseIsNotLookedUp(t *testing.T) {
+	f := newFleet(t)
+	src := f.source()
+	f.id(src)
+	loads, locks, saves := f.record.counts()
+	ctx := t.Context()
+	assert.Zero(t, testing.AllocsPerRun(1000, func() { src.Session(ctx) }))
+	l, k, s := f.record.counts()
+	assert.Equal(t, [3]int{loads, locks, saves}, [3]int{l, k, s})
+	assert.Equal(t, 2, saves, "one before the login, one after it")
+}
+
+// S3
+func TestAGoodSessionIsReadWithoutTheLock(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	id := f.id(f.source())
+	lock, err := f.record.store().TryLock(t.Context())
+	require.NoError(t, err)
+	defer lock.Unlock()
+	loads, locks, _ := f.record.counts()
+	assert.Equal(t, id, f.id(f.source()))
+	l, k, _ := f.record.counts()
+	assert.Equal(t, 1, l-loads)
+	assert.Zero(t, k-locks)
+}
+
+// S4
+func TestADecisionIsMadeOnWhatIsReadUnderTheLock(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	id := f.id(f.source())
+	good := f.record.get()
+	f.record.set("")
+	f.record.onLock = func(m *memory) error { m.data = []byte(good); return nil } // between the two looks
+	assert.Equal(t, id, f.id(f.source()))
+	assert.Equal(t, 1, f.posts())
+}
+
+// S4
+func TestTheLockIsHeldWhileLoginRuns(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	src := f.source()
+	login := src.Login
+	src.Login = func(ctx context.Context) (*session.Session, error) {
+		_, err := f.record.store().TryLock(ctx)
+		assert.ErrorIs(t, err, session.ErrLocked)
+		return login(ctx)
+	}
+	f.id(src)
+	lock, err := f.record.store().TryLock(t.Context())
+	require.NoError(t, err)
+	lock.Unlock()
+}
+
+// S5
+func TestAnEndedSessionIsForgottenByItsID(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	a, b := f.source(), f.source()
+	first := f.id(a)
+	f.id(b)
+	f.ExpireUser("alice")
+	a.Invalidate(&session.Session{ID: first})
+	second := f.id(a)
+	record := f.record.get()
+	b.Invalidate(&session.Session{ID: "another"})
+	assert.Equal(t, first, f.id(b), "it does not know yet")
+	b.Invalidate(&session.Session{ID: first})
+	assert.Equal(t, second, f.id(b))
+	a.Invalidate(&session.Session{ID: first})
+	assert.Equal(t, second, f.id(a))
+	assert.Equal(t, record, f.record.get())
+	assert.Equal(t, 2, f.Counts().Logins)
+}
+
+// S6
+func TestAThousandSourcesAreServedByOneLogin(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.Inject(sessiontest.Fault{Method: "POST", Delay: 200 * time.Millisecond})
+	start := time.Now()
+	var out []<-chan error
+	for range 1000 {
+		out = append(out, get(t.Context(), f.source()))
+	}
+	for _, ch := range out {
+		assert.NoError(t, <-ch)
+	}
+	t.Logf("1,000 Sources were served in %v", time.Since(start).Round(time.Millisecond))
+	assert.Equal(t, 1, f.posts())
+}
+
+// S6
+func TestAWaiterLeavesWithItsOwnContext(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	lock, err := f.record.store().TryLock(t.Context())
+	require.NoError(t, err)
+	src := f.source()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err = src.Session(ctx)
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
+	later := get(t.Context(), src)
+	lock.Unlock()
+	assert.NoError(t, <-later)
+	assert.Equal(t, 1, f.posts())
+}
+
+// S7
+func TestOneSourceAsksForTheCode(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.AddUser(sessiontest.User{Username: "alice", Password: passwordCanary, OTP: "123456", SingleUse: true})
+	var prompts atomic.Int32
+	ask := session.WithOTP(func(ctx context.Context, _ *session.TwoFactorError) (string, error) {
+		prompts.Add(1)
+		time.Sleep(50 * time.Millisecond)
+		return "123456", nil
+	})
+	var out []<-chan error
+	for range 20 {
+		out = append(out, get(t.Context(), f.source(ask)))
+	}
+	for _, ch := range out {
+		assert.NoError(t, <-ch)
+	}
+	assert.EqualValues(t, 1, prompts.Load())
+	assert.Equal(t, 1, f.Counts().Logins)
+}
+
+// S8
+func TestALoginThatLostItsLockIsLoggedOutAndTheStoredSessionUsed(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	var logged output
+	slow, fast := f.source(), f.source()
+	slow.Logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	login := slow.Login
+	var stored string
+	slow.Login = func(ctx context.Context) (*session.Session, error) {
+		f.record.store().(memoryStore).BreakLock()
+		stored = f.id(fast)
+		return login(ctx)
+	}
+	assert.Equal(t, stored, f.id(slow))
+	assert.Equal(t, []string{stored}, f.Sessions())
+	assert.Equal(t, 2, f.Counts().Logins)
+	assert.Equal(t, 1, f.Counts().Logouts)
+	waitFor(t, func() bool { return strings.Contains(logged.String(), `level=WARN msg="Files.com session lock lost"`) })
+	waitFor(t, func() bool {
+		return strings.Contains(logged.String(), `level=DEBUG msg="Files.com session adopted from the Store"`)
+	})
+	assert.NotContains(t, logged.String(), stored)
+}
+
+// S8
+func TestALoginThatLostItsLockWaitsIfNothingIsStoredYet(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	slow, other := f.source(), f.source()
+	login := slow.Login
+	var next session.Lock
+	slow.Login = func(ctx context.Context) (*session.Session, error) {
+		f.record.store().(memoryStore).BreakLock()
+		var err error
+		next, err = f.record.store().TryLock(ctx) // another process logs in, slowly
+		require.NoError(t, err)
+		time.AfterFunc(50*time.Millisecond, func() {
+			s, err := other.Login(t.Context())
+			if assert.NoError(t, err) {
+				data, err := json.Marshal(map[string]any{"v": 1, "session": s})
+				assert.NoError(t, err)
+				assert.NoError(t, next.Save(t.Context(), data, 0))
+			}
+			next.Unlock()
+		})
+		return login(ctx)
+	}
+	id := f.id(slow)
+	assert.Equal(t, []string{id}, f.Sessions())
+	assert.Equal(t, 2, f.Counts().Logins)
+	assert.Equal(t, 1, f.Counts().Logouts)
+}
+
+// S9
+func TestNothingIsPostedIfTheRecordCannotBeSaved(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.record.failSave = func(int) error { return errBroken }
+	for range 3 {
+		assert.ErrorIs(t, f.err(f.source()), errBroken)
+	}
+	assert.Zero(t, f.posts())
+	lock, err := f.record.store().TryLock(t.Context())
+	require.NoError(t, err)
+	lock.Unlock()
+}
+
+// S9
+func TestASessionThatCannotBeSavedIsLoggedOut(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.record.failSave = func(n int) error {
+		if n > 1 {
+			return errBroken
+		}
+		return nil
+	}
+	assert.ErrorIs(t, f.err(f.source()), errBroken)
+	assert.Equal(t, 1, f.Counts().Logins)
+	assert.Equal(t, 1, f.Counts().Logouts)
+	assert.Empty(t, f.Sessions())
+}
+
+// S10
+func TestAWrongPasswordIsPostedOnce(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	wrong := session.CreateParams{Username: "alice", Password: otpCanary}
+	var out []<-chan error
+	for range 40 {
+		out = append(out, get(t.Context(), f.sourceOf(wrong)))
+	}
+	for _, ch := range out {
+		err := <-ch
+		assert.ErrorIs(t, err, session.ErrInvalidUsernameOrPassword)
+		assertHidesSecrets(t, err)
+	}
+	assert.Equal(t, 1, f.posts())
+	assertNoSecret(t, f.record.get())
+	assert.NotContains(t, f.record.get(), "alice")
+}
+
+// S10
+func TestOtherCredentialsGetTheirOwnTry(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.err(f.sourceOf(session.CreateParams{Username: "alice", Password: "old"}))
+	f.err(f.sourceOf(session.CreateParams{Username: "alicia", Password: "old"}))
+	f.err(f.sourceOf(session.CreateParams{Username: "ali", Password: "ceold"}))
+	assert.Equal(t, 3, f.posts())
+	stale := f.sourceOf(session.CreateParams{Username: "alice", Password: "old"})
+	f.err(stale)
+	assert.Equal(t, 3, f.posts())
+	id := f.id(f.source())
+	assert.Equal(t, 4, f.posts())
+	assert.Equal(t, id, f.id(f.sourceOf(session.CreateParams{Username: "alice", Password: "old"})), "the session is shared nonetheless")
+	assert.Equal(t, 4, f.posts())
+}
+
+// S10
+func TestTheLastFourPasswordsStayRefused(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	try := func(n int) {
+		f.err(f.sourceOf(session.CreateParams{Username: "alice", Password: fmt.Sprint("old", n)}))
+	}
+	for range 3 { // old passwords clear each other not
+		for n := range 4 {
+			try(n)
+		}
+	}
+	assert.Equal(t, 4, f.posts())
+	try(4)
+	assert.Equal(t, 5, f.posts())
+	try(0) // the fifth from the end
+	assert.Equal(t, 6, f.posts())
+	try(4)
+	assert.Equal(t, 6, f.posts())
+}
+
+// S10
+func TestALoginThatTriesTwoPasswordsPostsEachOnce(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	c := newClient(t, session.WithBaseURL(f.URL), session.WithHTTPClient(f.Client()))
+	for range 5 {
+		f.err(&session.Source{Store: f.record.store(), Logout: c.Delete, Login: func(ctx context.Context) (*session.Session, error) {
+			_, err := c.Create(ctx, session.CreateParams{Username: "alice", Password: "old"})
+			if err == nil {
+				return nil, errBroken
+			}
+			return c.Create(ctx, session.CreateParams{Username: "alice", Password: "older"})
+		}})
+	}
+	assert.Equal(t, 2, f.posts())
+}
+
+// S10
+func TestAResetByOneSourceClearsARefusalForAll(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	wrong := session.CreateParams{Username: "alice", Password: "new"}
+	a, b := f.sourceOf(wrong), f.sourceOf(wrong)
+	f.err(a)
+	f.err(b)
+	f.AddUser(sessiontest.User{Username: "alice", Password: "new"})
+	f.err(a)
+	assert.Equal(t, 1, f.posts())
+	b.Reset()
+	id := f.id(b)
+	assert.Equal(t, 2, f.posts())
+	assert.Equal(t, id, f.id(f.sourceOf(wrong)))
+	assert.Equal(t, 2, f.posts())
+}
+
+// S11, S12
+func TestWhichFailuresAreShared(t *testing.T) {
+	t.Parallel()
+	api := func(status int, kind string) error { return &session.APIError{StatusCode: status, Type: kind} }
+	for name, tc := range map[string]struct {
+		err    error
+		shared bool
+	}{
+		"a lock-out":                     {api(401, "not-authenticated/locked-out"), true},
+		"another refusal":                {api(403, "not-authenticated/two-factor-setup-needed"), true},
+		"a password without fingerprint": {api(401, "bad-request/invalid-username-or-password"), true},
+		"a wrapped refusal":              {fmt.Errorf("log in: %w", api(401, "not-authenticated/locked-out")), true},
+		"a rate limit":                   {api(429, ""), true},
+		"a page of a front end":          {api(401, ""), true},
+		"a 500":                          {api(500, ""), true},
+		"a success that proves nothing":  {api(200, ""), true},
+		"an unknown outcome":             {fmt.Errorf("the connection broke: %w", session.ErrOutcomeUnknown), true},
+		"a second factor":                {&session.TwoFactorError{Err: api(401, "not-authenticated/two-factor-authentication-error")}, false},
+		"an incorrect code":              {api(401, "not-authenticated/one-time-password-incorrect"), false},
+		"a bad parameter":                {fmt.Errorf("no user: %w", session.ErrInvalidParams), false},
+		"another host":                   {&session.RegionMismatchError{Err: api(401, "not-authenticated/lockout-region-mismatch")}, false},
+		"not sent":                       {fmt.Errorf("no DNS: %w", session.ErrNotSent), false},
+		"an own error":                   {errors.New("no password file"), false},
+		"an own refusal":                 {fmt.Errorf("the vault says no: %w", session.ErrNotAuthenticated), false},
+		"a cancelled prompt":             {context.Canceled, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			record := &memory{}
+			logins := 0
+			source := func() *session.Source {
+				return &session.Source{Store: record.store(), Login: func(context.Context) (*session.Session, error) {
+					logins++
+					return nil, tc.err
+				}}
+			}
+			for range 3 {
+				_, err := source().Session(t.Context())
+				for _, target := range []error{session.ErrNotAuthenticated, session.ErrLockedOut, session.ErrRateLimited, session.ErrOutcomeUnknown,
+					session.ErrInvalidResponse, session.ErrInvalidUsernameOrPassword, session.ErrOneTimePasswordIncorrect} {
+					assert.Equal(t, errors.Is(tc.err, target), errors.Is(err, target), "%v: %v", target, err)
+				}
+				assert.NotErrorIs(t, err, session.ErrSessionEnded)
+			}
+			if tc.shared {
+				assert.Equal(t, 1, logins)
+			} else {
+				assert.Equal(t, 3, logins)
+			}
+		})
+	}
+}
+
+// S11
+func TestALockOutHoldsForAllCredentials(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.SetLockOut(1, time.Hour)
+	f.err(f.sourceOf(session.CreateParams{Username: "alice", Password: "old"}))
+	assert.ErrorIs(t, f.err(f.source()), session.ErrLockedOut)
+	assert.Equal(t, 2, f.posts())
+	assert.ErrorIs(t, f.err(f.source()), session.ErrLockedOut)
+	assert.ErrorIs(t, f.err(f.sourceOf(session.CreateParams{Username: "bob", Password: "b"})), session.ErrLockedOut)
+	assert.Equal(t, 2, f.posts())
+}
+
+// S11
+func TestAResetClearsWhatIsSharedButNoGoodSession(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	id := f.id(f.source())
+	src := f.source()
+	src.Reset()
+	assert.Equal(t, id, f.id(src))
+	src.Reset()
+	assert.Equal(t, id, f.id(src))
+	assert.Equal(t, 1, f.posts())
+
+	f.ExpireUser("alice")
+	f.Inject(sessiontest.Fault{Method: "POST", Status: 503})
+	src.Invalidate(&session.Session{ID: id})
+	f.err(src)
+	var wait *session.BackoffError
+	assert.ErrorAs(t, f.err(f.source()), &wait)
+	src.Reset()
+	second := f.id(src)
+	assert.NotEqual(t, id, second)
+	assert.Equal(t, second, f.id(f.source()))
+	assert.Equal(t, 3, f.posts())
+}
+
+// S12
+func TestABackOffIsShared(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.Inject(sessiontest.Fault{Method: "POST", Status: 503, Times: -1})
+	f.err(f.source())
+	for range 5 {
+		var wait *session.BackoffError
+		require.ErrorAs(t, f.err(f.source()), &wait)
+		assert.LessOrEqual(t, wait.Wait, time.Second)
+		assert.Equal(t, 503, apiError(t, wait).StatusCode)
+	}
+	assert.Equal(t, 1, f.posts())
+}
+
+// S12
+func TestAnUnknownOutcomeIsShared(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.Inject(sessiontest.Fault{Method: "POST", Reset: true, Times: -1})
+	f.err(f.source())
+	err := f.err(f.source())
+	assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
+	assert.Contains(t, err.Error(), "another process")
+	assert.Equal(t, 1, f.posts())
+}
+
+// S12
+func TestOneHostWithoutAConnectionStopsNoOther(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	broken := newClient(t, session.WithBaseURL("http://127.0.0.1:1"), session.WithRetries(0), session.WithHTTPClient(&http.Client{Transport: freshTransport(t)}))
+	src := f.source()
+	src.Login = func(ctx context.Context) (*session.Session, error) { return broken.Create(ctx, alice) }
+	assert.ErrorIs(t, f.err(src), session.ErrNotSent)
+	f.id(f.source())
+}
+
+// S13
+func TestASharedErrorKeepsItsParts(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.Inject(sessiontest.Fault{Method: "POST", Status: 401, Times: -1, Header: http.Header{"Retry-After": {"77"}, "X-Request-Id": {"req-1"}},
+		Body: `{"type":"not-authenticated/locked-out","title":"Locked","error":"Too many failed attempts ` + idCanary[:5] + `","http-code":401}`})
+	own := apiError(t, f.err(f.source()))
+	shared := apiError(t, f.err(f.source()))
+	assert.Equal(t, 1, f.posts())
+	assert.Equal(t, own.StatusCode, shared.StatusCode)
+	assert.Equal(t, own.Type, shared.Type)
+	assert.Equal(t, own.Title, shared.Title)
+	assert.Equal(t, own.Message, shared.Message)
+	assert.Equal(t, own.Instance, shared.Instance)
+	assert.Equal(t, 77*time.Second, shared.RetryAfter)
+	assert.NotEmpty(t, shared.Message)
+	assert.NotEmpty(t, shared.Instance)
+	assert.ErrorIs(t, shared, session.ErrLockedOut)
+	assert.ErrorIs(t, shared, session.ErrNotAuthenticated)
+	assert.Contains(t, shared.Error(), "by another process")
+	assert.NotContains(t, own.Error(), "another process")
+}
+
+// S14
+func TestCloseLeavesTheSessionToTheOthers(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	src := f.source()
+	id := f.id(src)
+	assert.NoError(t, src.Close(t.Context()))
+	_, err := src.Session(t.Context())
+	assert.ErrorIs(t, err, session.ErrSourceClosed)
+	assert.Equal(t, []string{id}, f.Sessions())
+	assert.Equal(t, id, f.id(f.source()))
+	assert.Zero(t, f.Counts().Logouts)
+}
+
+// S14
+func TestCloseWaitsForItsOwnLoginWhichSavesItsSession(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	src := f.source()
+	login, started, proceed := src.Login, make(chan bool), make(chan bool)
+	src.Login = func(ctx context.Context) (*session.Session, error) {
+		close(started)
+		<-proceed
+		return login(ctx)
+	}
+	waiting := get(t.Context(), src)
+	<-started
+	closed := make(chan error)
+	go func() { closed <- src.Close(t.Context()) }()
+	assert.ErrorIs(t, <-waiting, session.ErrSourceClosed)
+	close(proceed)
+	assert.NoError(t, <-closed)
+	assert.Equal(t, f.Sessions()[0], f.id(f.source()))
+	assert.Equal(t, 1, f.posts())
+}
+
+// S14
+func TestCloseSavesTheSessionOfALoginThatItCancelled(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	src := f.source()
+	login, started := src.Login, make(chan bool)
+	src.Login = func(ctx context.Context) (*session.Session, error) {
+		close(started)
+		<-ctx.Done()
+		return login(context.WithoutCancel(ctx))
+	}
+	get(t.Context(), src)
+	<-started
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	assert.ErrorIs(t, src.Close(ctx), context.DeadlineExceeded)
+	assert.NoError(t, src.Close(t.Context()))
+	assert.Equal(t, f.Sessions()[0], f.id(f.source()))
+	assert.Equal(t, 1, f.posts())
+}
+
+// S14
+func TestCloseDoesNotWaitForTheLoginOfAnother(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	lock, err := f.record.store().TryLock(t.Context())
+	require.NoError(t, err)
+	defer lock.Unlock()
+	src := f.source()
+	waiting := get(t.Context(), src)
+	for loads, _, _ := f.record.counts(); loads == 0; loads, _, _ = f.record.counts() {
+		runtime.Gosched()
+	}
+	assert.NoError(t, src.Close(t.Context()))
+	assert.ErrorIs(t, <-waiting, session.ErrSourceClosed)
+	assert.Zero(t, f.posts())
+}
+
+// S14
+func TestRevokeLogsOutForAll(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	user, revoker := f.source(), f.source()
+	first := f.id(user)
+	assert.NoError(t, revoker.Revoke(t.Context()), "a Source that has not been used")
+	assert.Empty(t, f.Sessions())
+	assert.Empty(t, f.record.get(), "the record is removed")
+	assert.Equal(t, 1, f.Counts().Logouts)
+	assert.NoError(t, revoker.Revoke(t.Context()), "there is nothing to log out")
+	user.Invalidate(&session.Session{ID: first})
+	second := f.id(user)
+	assert.NotEqual(t, first, second)
+	assert.Equal(t, second, f.id(revoker))
+	assert.NoError(t, revoker.Close(t.Context()))
+	assert.ErrorIs(t, revoker.Revoke(t.Context()), session.ErrSourceClosed)
+}
+
+// S14
+func TestRevokeEndsANewerSessionThanItsOwn(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	a, b := f.source(), f.source()
+	first := f.id(a)
+	f.id(b)
+	b.Invalidate(&session.Session{ID: first}) // by mistake: it is still good
+	f.id(b)
+	assert.Len(t, f.Sessions(), 2)
+	assert.NoError(t, a.Revoke(t.Context()))
+	assert.Empty(t, f.Sessions())
+}
+
+// S14
+func TestARevokeThatFailsLeavesTheRecord(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	src := f.source(session.WithRetries(0))
+	id := f.id(src)
+	record := f.record.get()
+	f.Inject(sessiontest.Fault{Method: "DELETE", Status: 500})
+	assert.Equal(t, 500, apiError(t, src.Revoke(t.Context())).StatusCode)
+	assert.Equal(t, record, f.record.get())
+	assert.Equal(t, id, f.id(f.source()), "it can still be used")
+	assert.NoError(t, src.Revoke(t.Context()))
+	assert.Empty(t, f.record.get())
+	assert.Empty(t, f.Sessions())
+}
+
+// S14
+func TestRevokeJoinsALoginUnderWay(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	src := f.source()
+	login, started, proceed := src.Login, make(chan bool, 9), make(chan bool, 9)
+	src.Login = func(ctx context.Context) (*session.Session, error) {
+		started <- true
+		<-proceed
+		return login(ctx)
+	}
+	waiting := make(chan string)
+	go func() { waiting <- f.id(src) }()
+	<-started
+	revoked := make(chan error, 2)
+	for range 2 {
+		go func() { revoked <- src.Revoke(t.Context()) }()
+	}
+	time.Sleep(10 * time.Millisecond)
+	proceed <- true
+	assert.NoError(t, <-revoked)
+	assert.NoError(t, <-revoked)
+	proceed <- true
+	id := <-waiting
+	assert.Equal(t, []string{id}, f.Sessions(), "the caller got the session of another login")
+	assert.Equal(t, 2, f.Counts().Logins)
+	assert.Equal(t, 1, f.Counts().Logouts)
+	assert.Equal(t, id, f.id(f.source()))
+}
+
+// S14
+func TestRevokeEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	src := f.source()
+	f.id(src)
+	lock, err := f.record.store().TryLock(t.Context())
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	assert.ErrorIs(t, src.Revoke(ctx), context.DeadlineExceeded)
+	lock.Unlock()
+	assert.Len(t, f.Sessions(), 1)
+	assert.NoError(t, src.Revoke(ctx), "a context that has ended leaves 5 seconds")
+	assert.Empty(t, f.Sessions())
+}
+
+// S15
+func TestNoLoginIsTriedWithoutTheStore(t *testing.T) {
+	t.Parallel()
+	for name, src := range map[string]func(f *fleet) *session.Source{
+		"load": func(f *fleet) *session.Source { f.record.setFailure(errBroken); return f.source() },
+		"lock": func(f *fleet) *session.Source {
+			f.record.onLock = func(*memory) error { return errBroken }
+			return f.source()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t)
+			src := src(f)
+			err := f.err(src)
+			assert.ErrorIs(t, err, errBroken)
+			assert.Contains(t, err.Error(), "session: l")
+			assert.Contains(t, err.Error(), " the Store: broken")
+			var wait *session.BackoffError
+			assert.ErrorAs(t, f.err(src), &wait)
+			assert.ErrorIs(t, wait, errBroken)
+			assert.Zero(t, f.posts())
+			assert.Empty(t, f.record.get(), "the back-off is of this process alone")
+		})
+	}
+}
+
+// S21
+func TestNoLogOfASharedLoginHoldsASecret(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.AddUser(sessiontest.User{Username: "alice", Password: passwordCanary, Session: map[string]any{"id": idCanary, "login_token": tokenCanary}})
+	var logged output
+	logger := slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	for _, password := range []string{otpCanary, otpCanary, passwordCanary, passwordCanary} {
+		src := f.sourceOf(session.CreateParams{Username: "alice", Password: password}, session.WithLogger(logger))
+		src.Logger = logger
+		_, err := src.Session(t.Context())
+		if err != nil {
+			assertHidesSecrets(t, err)
+		}
+		assertHidesSecrets(t, src)
+	}
+	assert.Contains(t, f.record.get(), idCanary)
+	waitFor(t, func() bool { return strings.Contains(logged.String(), "adopted from the Store") })
+	waitFor(t, func() bool { return strings.Contains(logged.String(), "login refused") })
+	waitFor(t, func() bool { return strings.Contains(logged.String(), "by another process") })
+	assertNoSecret(t, logged.String())
+}
+
+// S23
+func TestALoginThatDoesNotReturnFreesTheLock(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(){
+		"panic":  func() { panic(passwordCanary) },
+		"Goexit": runtime.Goexit,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t)
+			src := f.source()
+			src.Login = func(context.Context) (*session.Session, error) { end(); return nil, nil }
+			func() {
+				defer func() { recover() }()
+				src.Session(t.Context())
+			}()
+			lock, err := f.record.store().TryLock(t.Context())
+			require.NoError(t, err)
+			lock.Unlock()
+			f.id(f.source())
+			assertNoSecret(t, f.record.get())
+		})
+	}
+}
+
+func TestAStoreInOneProcessMayBeSharedByManySources(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	var wg sync.WaitGroup
+	for range 8 {
+		src := f.source()
+		for range 4 {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				for n := range 25 {
+					s, _ := src.Session(t.Context()) // an error if too many sessions end at once
+					switch n % 5 {
+					case 1:
+						src.Invalidate(s)
+					case 3:
+						src.Reset()
+					case 4:
+						if n == 24 {
+							src.Revoke(t.Context())
+						}
+					}
+				}
+			}()
+		}
+	}
+	wg.Wait()
+	assert.NoError(t, f.source().Revoke(t.Context()))
+}

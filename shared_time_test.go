@@ -1,0 +1,399 @@
+//go:build go1.25
+
+package session_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/filescom/session"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// clockFleet makes Sources that share a Store by the fake clock of synctest.
+type clockFleet struct {
+	record   memory
+	logins   int
+	lifetime time.Duration
+	fail     error
+	early    time.Duration
+}
+
+func (f *clockFleet) source() *session.Source {
+	return &session.Source{
+		Store: f.record.store(),
+		Early: f.early,
+		Login: func(context.Context) (*session.Session, error) {
+			f.logins++
+			if f.fail != nil {
+				return nil, f.fail
+			}
+			s := &session.Session{ID: fmt.Sprint("id", f.logins)}
+			if f.lifetime != 0 {
+				s.TimeoutAt = time.Now().Add(f.lifetime)
+			}
+			return s, nil
+		},
+		Logout: func(context.Context, *session.Session) error { return nil },
+	}
+}
+
+func sessionID(t *testing.T, src *session.Source) string {
+	t.Helper()
+	s, err := src.Session(t.Context())
+	synctest.Wait()
+	require.NoError(t, err)
+	return s.ID
+}
+
+func sessionError(t *testing.T, src *session.Source) error {
+	t.Helper()
+	_, err := src.Session(t.Context())
+	synctest.Wait()
+	require.Error(t, err)
+	return err
+}
+
+// wrongPassword is the answer to a wrong password.
+var wrongPassword = &session.APIError{StatusCode: 401, Type: "not-authenticated/invalid-username-or-password"}
+
+// S2, S17
+func TestARenewalIsMadeByOneSource(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &clockFleet{lifetime: time.Hour}
+		sources := []*session.Source{f.source(), f.source(), f.source()}
+		for _, src := range sources {
+			assert.Equal(t, "id1", sessionID(t, src))
+		}
+		time.Sleep(time.Hour - 50*time.Second)
+		for _, src := range sources {
+			assert.Equal(t, "id1", sessionID(t, src), "still good")
+		}
+		for _, src := range sources {
+			assert.Equal(t, "id2", sessionID(t, src))
+		}
+		assert.Equal(t, 2, f.logins)
+	})
+}
+
+// S17
+func TestTheLifetimeOfAnAdoptedSessionCountsFromItsSave(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &clockFleet{lifetime: time.Hour, early: 20 * time.Minute}
+		assert.Equal(t, "id1", sessionID(t, f.source()))
+		time.Sleep(39 * time.Minute)
+		late := f.source()
+		assert.Equal(t, "id1", sessionID(t, late))
+		assert.Equal(t, 1, f.logins, "half of what is left would be too early")
+		time.Sleep(3 * time.Minute)
+		assert.Equal(t, "id1", sessionID(t, late))
+		assert.Equal(t, "id2", sessionID(t, late))
+		assert.Equal(t, 2, f.logins)
+	})
+}
+
+// S17
+func TestWhetherATimeoutIsPlausibleIsDecidedByTheClockThatSavedIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &clockFleet{}
+		over := time.Now().Add(-time.Hour)
+		f.record.set(recordOf(t, map[string]any{"session": map[string]any{"id": "slow", "timeout_at": over, "saved_by": "other", "saved_at": over.Add(-6 * time.Hour)}}))
+		assert.Equal(t, "slow", sessionID(t, f.source()), "unreported by the clock that saved it")
+		far := time.Now().Add(5 * 365 * 24 * time.Hour)
+		f.record.set(recordOf(t, map[string]any{"session": map[string]any{"id": "ahead", "timeout_at": far, "saved_by": "other", "saved_at": far.Add(-time.Hour), "lifetime_ns": time.Hour}}))
+		src := f.source()
+		assert.Equal(t, "ahead", sessionID(t, src))
+		time.Sleep(time.Hour)
+		assert.Equal(t, "id1", sessionID(t, src), "the monotonic limit counts from the adoption")
+		f.record.set(recordOf(t, map[string]any{"session": map[string]any{"id": "over", "timeout_at": over, "saved_by": "other", "saved_at": over.Add(-time.Hour), "lifetime_ns": time.Hour}}))
+		f.lifetime = -time.Hour // by this clock, the server is an hour behind
+		assert.Equal(t, "id2", sessionID(t, f.source()))
+		for range 5 {
+			assert.Equal(t, "id2", sessionID(t, f.source()))
+		}
+		assert.Equal(t, 2, f.logins, "a wrong clock costs one login")
+	})
+}
+
+// S17
+func TestARecordIsKeptAnHourLongerThanItHolds(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		lifetime time.Duration
+		fail     error
+		want     time.Duration
+	}{
+		"a session":                {6 * time.Hour, nil, 7 * time.Hour},
+		"a session without an end": {0, nil, 30 * 24 * time.Hour},
+		"a back-off":               {0, &session.APIError{StatusCode: 503, RetryAfter: 10 * time.Minute}, time.Hour + 10*time.Minute},
+		"a refusal":                {0, wrongPassword, time.Hour + 15*time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := &clockFleet{lifetime: tc.lifetime, fail: tc.fail}
+				f.source().Session(t.Context())
+				assert.Equal(t, tc.want, f.record.ttl)
+			})
+		})
+	}
+}
+
+// S10
+func TestARefusalIsLookedUpEveryFiveSeconds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &clockFleet{fail: wrongPassword}
+		src := f.source()
+		sessionError(t, src)
+		before, _, _ := f.record.counts()
+		for range 60 {
+			time.Sleep(time.Second)
+			for range 10 {
+				assert.ErrorIs(t, sessionError(t, src), session.ErrInvalidUsernameOrPassword)
+			}
+		}
+		loads, _, _ := f.record.counts()
+		assert.Equal(t, 12, loads-before)
+		assert.Equal(t, 1, f.logins)
+		f.fail = nil
+		other := f.source()
+		other.Reset()
+		assert.Equal(t, "id2", sessionID(t, other))
+		sessionError(t, src)
+		time.Sleep(5 * time.Second)
+		assert.Equal(t, "id2", sessionID(t, src))
+		assert.Equal(t, 2, f.logins)
+	})
+}
+
+// S11
+func TestARefusalThatIsNotSharedIsKeptUntilThereIsASession(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &clockFleet{fail: &session.TwoFactorError{Err: &session.APIError{StatusCode: 401, Type: "not-authenticated/two-factor-authentication-error"}}}
+		src, other := f.source(), f.source()
+		for range 100 {
+			assert.Equal(t, error(f.fail), sessionError(t, src))
+			time.Sleep(time.Minute)
+		}
+		assert.Equal(t, 1, f.logins)
+		f.record.setFailure(errBroken)
+		time.Sleep(5 * time.Second)
+		assert.Equal(t, error(f.fail), sessionError(t, src), "a Store that fails does not change that")
+		f.record.setFailure(nil)
+		f.fail = nil
+		assert.Equal(t, "id2", sessionID(t, other))
+		time.Sleep(5 * time.Second)
+		assert.Equal(t, "id2", sessionID(t, src))
+		assert.Equal(t, 2, f.logins)
+	})
+}
+
+// S10, S11
+func TestARefusalEnds(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		fail error
+		ends time.Duration
+	}{
+		"a Login without Create, after 15 minutes": {wrongPassword, 15 * time.Minute},
+		"a lock-out after 15 minutes":              {&session.APIError{StatusCode: 401, Type: "not-authenticated/locked-out"}, 15 * time.Minute},
+		"a lock-out when the API says":             {&session.APIError{StatusCode: 401, Type: "not-authenticated/locked-out", RetryAfter: time.Hour}, time.Hour},
+		"another refusal when the API says":        {&session.APIError{StatusCode: 401, Type: "not-authenticated/x", RetryAfter: time.Minute}, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := &clockFleet{fail: tc.fail}
+				own, other := f.source(), f.source()
+				start := time.Now()
+				sessionError(t, own)
+				time.Sleep(tc.ends - 6*time.Second)
+				assert.ErrorIs(t, sessionError(t, own), session.ErrNotAuthenticated)
+				assert.ErrorIs(t, sessionError(t, other), session.ErrNotAuthenticated)
+				assert.Equal(t, 1, f.logins)
+				f.fail = nil
+				time.Sleep(time.Until(start.Add(tc.ends)))
+				assert.Equal(t, "id2", sessionID(t, own))
+				assert.Equal(t, "id2", sessionID(t, other))
+			})
+		})
+	}
+}
+
+// S12
+func TestASharedBackOffGrowsUntilASessionWasGoodForAMinute(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &clockFleet{fail: &session.APIError{StatusCode: 503}}
+		wait := func() time.Duration {
+			sessionError(t, f.source()) // the login
+			var wait *session.BackoffError
+			require.ErrorAs(t, sessionError(t, f.source()), &wait)
+			return wait.Wait
+		}
+		for n, most := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second} {
+			got := wait()
+			assert.LessOrEqual(t, got, most)
+			assert.GreaterOrEqual(t, got, most/2)
+			assert.Equal(t, n+1, f.logins)
+			time.Sleep(got)
+		}
+		f.fail = nil
+		src := f.source()
+		assert.Equal(t, "id4", sessionID(t, src))
+		time.Sleep(59 * time.Second)
+		f.fail = &session.APIError{StatusCode: 503}
+		src.Invalidate(&session.Session{ID: "id4"})
+		sessionError(t, src)
+		var still *session.BackoffError
+		require.ErrorAs(t, sessionError(t, f.source()), &still)
+		assert.GreaterOrEqual(t, still.Wait, 4*time.Second)
+		time.Sleep(still.Wait)
+		f.fail = nil
+		assert.Equal(t, "id6", sessionID(t, src))
+		time.Sleep(time.Minute + time.Second)
+		f.fail = &session.APIError{StatusCode: 503}
+		src.Invalidate(&session.Session{ID: "id6"})
+		sessionError(t, src)
+		require.ErrorAs(t, sessionError(t, f.source()), &still)
+		assert.LessOrEqual(t, still.Wait, time.Second)
+	})
+}
+
+// S12
+func TestAClockThatIsAheadHoldsNoFailureForLonger(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &clockFleet{}
+		f.record.set(recordOf(t, map[string]any{"failure": map[string]any{"at": time.Now().Add(1000 * time.Hour), "wait_ns": time.Minute, "status": 503}}))
+		src := f.source()
+		var wait *session.BackoffError
+		require.ErrorAs(t, sessionError(t, src), &wait)
+		assert.Equal(t, time.Minute, wait.Wait)
+	})
+}
+
+// S15
+func TestASessionInUseRemainsInUseWithoutTheStore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &clockFleet{lifetime: time.Hour}
+		src := f.source()
+		sessionID(t, src)
+		f.record.setFailure(errBroken)
+		for range 59 {
+			time.Sleep(time.Minute)
+			assert.Equal(t, "id1", sessionID(t, src))
+		}
+		for range 59 { // a renewal is due
+			time.Sleep(time.Second)
+			assert.Equal(t, "id1", sessionID(t, src))
+		}
+		time.Sleep(time.Second)
+		assert.ErrorIs(t, sessionError(t, src), errBroken)
+		assert.Equal(t, 1, f.logins)
+		f.record.setFailure(nil)
+		time.Sleep(time.Minute)
+		assert.Equal(t, "id2", sessionID(t, src))
+	})
+}
+
+// S24
+func TestSessionsThatAreBoundToAnAddressBackOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &clockFleet{}
+		alternate := func() error { // one run of a cron job, at another address than the run before
+			src, before := f.source(), f.logins
+			s, err := src.Session(t.Context())
+			if err == nil && f.logins == before {
+				src.Invalidate(s) // the first answer says that it has ended
+				_, err = src.Session(t.Context())
+			}
+			synctest.Wait()
+			return err
+		}
+		_, err := f.source().Session(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 1, f.logins)
+		require.NoError(t, alternate())
+		require.NoError(t, alternate())
+		require.Equal(t, 3, f.logins)
+		err = alternate()
+		assert.ErrorContains(t, err, "may be bound to an address")
+		assert.Equal(t, 3, f.logins, "the third turn is a failure")
+		var wait *session.BackoffError
+		require.ErrorAs(t, sessionError(t, f.source()), &wait)
+		assert.ErrorContains(t, wait, "may be bound to an address")
+		assert.LessOrEqual(t, wait.Wait, time.Second)
+
+		waits, end := 0, time.Now().Add(time.Hour)
+		for time.Now().Before(end) {
+			if err := alternate(); errors.As(err, &wait) {
+				waits++
+				time.Sleep(wait.Wait)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		assert.Less(t, f.logins, 400, "3 in a minute at most, with waits of up to a minute between")
+		assert.Greater(t, waits, 50)
+
+		src := f.source()
+		time.Sleep(2 * time.Minute)
+		sessionID(t, src)
+		time.Sleep(time.Minute)
+		f.logins = 1000
+		for range 20 { // an ending after a minute is no turn
+			time.Sleep(time.Minute)
+			assert.NoError(t, alternate())
+		}
+		assert.Equal(t, 1020, f.logins)
+	})
+}
+
+// S24
+func TestAnEndingIsNoTurnIfAnAnswerAcceptedTheSession(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &clockFleet{}
+		src := f.source()
+		sessionID(t, src)
+		for n := range 20 { // its own sessions, which nothing accepts, are the unaccepted rule's
+			time.Sleep(2 * time.Second)
+			other := f.source()
+			id := sessionID(t, other)
+			time.Sleep(time.Minute) // accepted
+			other.Invalidate(&session.Session{ID: id})
+			sessionID(t, other)
+			assert.Equal(t, n+2, f.logins)
+		}
+	})
+}
+
+// Rule 15: the unaccepted rule counts only sessions of the Source's own Login.
+func TestASessionThatWasAdoptedIsNotCountedAsUnaccepted(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &clockFleet{}
+		a, b := f.source(), f.source()
+		id := sessionID(t, a)
+		assert.Equal(t, id, sessionID(t, b))
+		b.Invalidate(&session.Session{ID: id}) // a turn
+		id = sessionID(t, b)
+		a.Invalidate(&session.Session{ID: "id1"}) // its own, the first in a row
+		assert.Equal(t, id, sessionID(t, a))
+		a.Invalidate(&session.Session{ID: id}) // a turn
+		assert.Equal(t, "id3", sessionID(t, a))
+		a.Invalidate(&session.Session{ID: "id3"}) // its own, the second in a row
+		assert.ErrorContains(t, sessionError(t, a), "2 sessions in a row")
+		assert.Equal(t, 3, f.logins)
+	})
+}
