@@ -1,0 +1,277 @@
+// Package filestore keeps a session in a file, for the processes of one user on
+// one machine. It runs on Linux, macOS, the BSDs and Windows.
+//
+// The file has mode 0600, in a folder of mode 0700; the package makes both. It
+// refuses a file that another user could have written or read, and a folder in which
+// another user could replace the file: those of another owner, of a mode that lets
+// others in, and symbolic links. A folder that exists may have any mode that lets
+// nobody else write. On Windows neither owner nor mode is checked: keep the file in
+// the profile of its user, as [DefaultPath] does.
+//
+// A record is written to a temporary file, which then replaces the old one. So a
+// reader needs no lock, and a crash or a full disk leaves the old record as it is.
+// The file with ".lock" added to its name carries the lock. The system frees the
+// lock when its process ends, however it ends. The package never removes that file:
+// two processes could then each hold a lock, of two files of one name.
+//
+// Use a local disk. A network file system may not lock, may not replace a file at
+// once, and can hang a call beyond its context.
+package filestore
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/filescom/session"
+	"github.com/gofrs/flock"
+)
+
+// maxSize is how long a record may be, in bytes.
+const maxSize = 64 << 10
+
+// Store is a [session.Store] in a file. It is safe for concurrent use. The zero
+// value has no path, and its methods return an error. A file that is empty holds no
+// record. A record of more than 64 KiB is neither read nor saved.
+type Store struct {
+	path string // absolute
+	err  error  // of New
+}
+
+// New returns the Store of the file at path, and makes nothing yet. A relative path
+// is taken from the working directory of this moment. If the path is empty, every
+// method of the Store returns an error.
+func New(path string) *Store {
+	if path == "" {
+		return &Store{}
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		err = fmt.Errorf("the path %q is relative, and the working directory cannot be found: %w; use an absolute path", path, err)
+	}
+	return &Store{path: abs, err: err}
+}
+
+// DefaultPath returns the path for the session of a user of the site at origin, such
+// as "https://mysite.files.com": a file in the folder "filessession" under
+// [os.UserConfigDir]. Its name is a hash of both, so that it tells neither. The case
+// of the origin does not count, nor does a slash at its end.
+func DefaultPath(origin, user string) (string, error) {
+	origin = strings.ToLower(strings.TrimSuffix(strings.TrimSpace(origin), "/"))
+	if origin == "" {
+		return "", errors.New("the origin is empty; give that of the site, such as https://mysite.files.com")
+	}
+	if user == "" {
+		return "", errors.New("the user name is empty; give the one that logs in")
+	}
+	config, err := os.UserConfigDir()
+	if err != nil {
+		return "", fmt.Errorf("cannot find the folder for the configuration of this user: %w; set it, or give filestore.New a path", err)
+	}
+	hash := sha256.Sum256([]byte(origin + "\x00" + user))
+	return filepath.Join(config, "filessession", fmt.Sprintf("%x.json", hash[:16])), nil
+}
+
+// Load returns the record, nil if there is no file or an empty one.
+func (s *Store) Load(ctx context.Context) ([]byte, error) {
+	if err := s.check(ctx); err != nil {
+		return nil, err
+	}
+	var file *os.File
+	err := whileBusy(ctx, func() (err error) {
+		file, err = os.OpenFile(s.path, os.O_RDONLY|safeFlags, 0)
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, s.failure("read", err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, s.failure("read", err)
+	}
+	if err := checkFile(s.path, info); err != nil { // it may have been replaced since check
+		return nil, err
+	}
+	var record bytes.Buffer
+	record.Grow(int(min(info.Size(), maxSize)) + bytes.MinRead)
+	if _, err := record.ReadFrom(io.LimitReader(file, maxSize+1)); err != nil {
+		return nil, s.failure("read", err)
+	}
+	if record.Len() > maxSize {
+		return nil, fmt.Errorf("the file %q has more than %d bytes, so it holds no session; remove it, or use another path", s.path, maxSize)
+	}
+	return record.Bytes(), nil
+}
+
+// TryLock locks the record. It makes the folder if there is none.
+func (s *Store) TryLock(ctx context.Context) (session.Lock, error) {
+	if err := s.check(ctx); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
+		return nil, s.failure("lock", err)
+	}
+	file := flock.New(s.path+".lock", flock.SetFlag(os.O_CREATE|os.O_RDONLY|safeFlags), flock.SetPermissions(0o600))
+	locked, err := file.TryLock()
+	if err != nil {
+		return nil, s.failure("lock", err)
+	}
+	if !locked {
+		return nil, fmt.Errorf("%w: %q", session.ErrLocked, s.path)
+	}
+	l := &lock{store: s, file: file}
+	if err := l.check(ctx); err != nil {
+		l.Unlock()
+		if errors.Is(err, session.ErrLockLost) { // the file was replaced before it was locked
+			return nil, fmt.Errorf("%w: %q", session.ErrLocked, s.path)
+		}
+		return nil, err
+	}
+	return l, nil
+}
+
+// lock is the lock of a Store.
+type lock struct {
+	store *Store
+	mu    sync.Mutex // held while a method runs
+	file  *flock.Flock
+}
+
+// Save replaces the file. The record is kept for ever, whatever ttl is.
+func (l *lock) Save(ctx context.Context, record []byte, ttl time.Duration) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(record) > maxSize {
+		return fmt.Errorf("the record has %d bytes; a file holds at most %d", len(record), maxSize)
+	}
+	if err := l.check(ctx); err != nil {
+		return err
+	}
+	if err := l.removeTemporary(); err != nil {
+		return l.store.failure("save", err)
+	}
+	temporary, err := writeTemporary(l.store.path, record)
+	if err == nil {
+		err = whileBusy(ctx, func() error { return os.Rename(temporary, l.store.path) })
+	}
+	if err == nil {
+		err = syncFolder(filepath.Dir(l.store.path))
+	}
+	if err != nil {
+		os.Remove(temporary)
+		return l.store.failure("save", err)
+	}
+	return nil
+}
+
+// Remove removes the file.
+func (l *lock) Remove(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.check(ctx); err != nil {
+		return err
+	}
+	err := whileBusy(ctx, func() error { return os.Remove(l.store.path) })
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = syncFolder(filepath.Dir(l.store.path))
+	}
+	if err != nil {
+		return l.store.failure("remove", err)
+	}
+	return nil
+}
+
+// Unlock frees the lock at once.
+func (l *lock) Unlock() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_ = l.file.Close() // if this fails, the system frees the lock with the process
+}
+
+// check reports whether the lock is held and the files are safe. The lock is lost if
+// somebody removed its file: another process can then lock a new one.
+func (l *lock) check(ctx context.Context) error {
+	if !l.file.Locked() {
+		return fmt.Errorf("%w: it was unlocked: %q", session.ErrLockLost, l.store.path)
+	}
+	if err := l.store.check(ctx); err != nil {
+		return err
+	}
+	held, err := l.file.Stat()
+	if err != nil {
+		return l.store.failure("lock", err)
+	}
+	named, err := os.Lstat(l.file.Path())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return l.store.failure("lock", err)
+	}
+	if err != nil || !os.SameFile(held, named) {
+		return fmt.Errorf("%w: its file was removed: %q", session.ErrLockLost, l.file.Path())
+	}
+	return nil
+}
+
+// removeTemporary removes the temporary files of processes that died in Save.
+func (l *lock) removeTemporary() error {
+	folder, name := filepath.Split(l.store.path)
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), name+".tmp-") {
+			if err := os.Remove(filepath.Join(folder, entry.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// writeTemporary writes record to a new file of mode 0600 beside path, down to the
+// disk, and returns its name, also with an error if there is something to remove.
+func writeTemporary(path string, record []byte) (string, error) {
+	folder, name := filepath.Split(path)
+	file, err := os.CreateTemp(folder, name+".tmp-*")
+	if err != nil {
+		return "", err
+	}
+	_, err = file.Write(record)
+	if err == nil {
+		err = file.Sync()
+	}
+	return file.Name(), errors.Join(err, file.Close())
+}
+
+// whileBusy calls f again, for up to 2 seconds, as long as f fails because another
+// process has the file open. Only Windows has that failure.
+func whileBusy(ctx context.Context, f func() error) error {
+	deadline := time.Now().Add(2 * time.Second)
+	for {
+		err := f()
+		if err == nil || !isBusy(err) || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,35 @@
+package filestore_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/filescom/session"
+	"github.com/filescom/session/filestore"
+	"github.com/filescom/session/sessiontest"
+	"github.com/stretchr/testify/require"
+)
+
+// BenchmarkColdLoad measures the first session of a Source, as a program that runs
+// again and again gets it.
+func BenchmarkColdLoad(b *testing.B) {
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
+	defer srv.Close()
+	c, err := session.NewClient(session.WithBaseURL(srv.URL))
+	require.NoError(b, err)
+	path := b.TempDir() + "/folder/session.json"
+	b.ReportAllocs()
+	for b.Loop() {
+		src := &session.Source{
+			Login: func(ctx context.Context) (*session.Session, error) {
+				return c.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"})
+			},
+			Logout: c.Delete,
+			Store:  filestore.New(path),
+		}
+		if _, err := src.Session(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	require.Equal(b, 1, srv.Counts().Logins)
+}
