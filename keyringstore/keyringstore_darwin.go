@@ -1,0 +1,30 @@
+package keyringstore
+
+import (
+	"errors"
+	"os/exec"
+)
+
+const keyringName = "the login keychain"
+
+// isLocked reports false: if the keychain is locked, the program "security" asks for
+// the password, or fails if there is nobody to ask.
+func isLocked() bool { return false }
+
+// explain returns what to do about an error. The program
+// "security" ends with the last byte of the error of the keychain.
+func explain(err error) string {
+	const interactionNotAllowed, authFailed, userCanceled = 36, 51, 128
+	const noDefaultKeychain, notAvailable = 37, 53
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return "look whether the keyring works in other programs"
+	}
+	switch exit.ExitCode() {
+	case interactionNotAllowed, authFailed, userCanceled:
+		return "unlock it by: security unlock-keychain"
+	case noDefaultKeychain, notAvailable:
+		return "make a default keychain in Keychain Access"
+	}
+	return "look whether the keyring works in other programs"
+}
