@@ -1,0 +1,64 @@
+// Command fleet is one of many workers that act for one user. They share a session
+// through Redis, so that all of them together log in once.
+//
+// It takes FILES_URL, such as https://mysite.files.com, FILES_USERNAME,
+// FILES_PASSWORD, REDIS_URL, such as rediss://:password@host:6379, and
+// FILES_SESSION_KEY, which encrypts the session: openssl rand -base64 32
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"log"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/filescom/session"
+	"github.com/filescom/session/redisstore"
+	"github.com/redis/go-redis/v9"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	url, user := os.Getenv("FILES_URL"), os.Getenv("FILES_USERNAME")
+	c := must(session.NewClient(session.WithBaseURL(url)))
+	options, err := redis.ParseURL(os.Getenv("REDIS_URL"))
+	if err != nil {
+		log.Fatal("REDIS_URL is no URL of Redis, such as rediss://:password@host:6379") // err may hold the password
+	}
+	key := must(base64.StdEncoding.DecodeString(os.Getenv("FILES_SESSION_KEY")))
+	src := &session.Source{
+		Login: func(ctx context.Context) (*session.Session, error) {
+			return c.Create(ctx, session.CreateParams{Username: user, Password: os.Getenv("FILES_PASSWORD")})
+		},
+		Logout: c.Delete,
+		Store:  must(session.NewEncryptedStore(redisstore.New(redis.NewClient(options), "files:"+user), url+" "+user, key)),
+	}
+	files := &http.Client{Transport: &session.Transport{Source: src}, Timeout: time.Minute}
+	for ctx.Err() == nil {
+		resp, err := files.Get(url + "/api/rest/v1/folders/?per_page=1") // put your work here
+		if err == nil {
+			err = session.CheckResponse(resp)
+			resp.Body.Close()
+		}
+		if err != nil {
+			log.Print(err) // the next call logs in again, as soon as it may
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
+	}
+	src.Close(ctx) // logs nobody out
+}
+
+func must[T any](value T, err error) T {
+	if err != nil {
+		log.Fatal(err)
+	}
+	return value
+}
