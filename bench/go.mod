@@ -8,8 +8,11 @@ require (
 	golang.org/x/oauth2 v0.37.0
 )
 
+require github.com/gofrs/flock v0.13.0 // indirect
+
 require (
 	github.com/appscode/go-querystring v0.0.0-20170504095604-0126cfb3f1dc // indirect
+	github.com/filescom/session/filestore v0.0.0
 	github.com/go-resty/resty/v2 v2.17.2 // indirect
 	github.com/hashicorp/go-cleanhttp v0.5.2 // indirect
 	github.com/hashicorp/go-retryablehttp v0.7.7 // indirect
@@ -27,3 +30,5 @@ require (
 )
 
 replace github.com/filescom/session => ../
+
+replace github.com/filescom/session/filestore => ../filestore

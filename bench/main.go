@@ -16,6 +16,7 @@ package main
 import (
 	"flag"
 	"log"
+	"os"
 	"regexp"
 	"slices"
 	"testing"
@@ -38,9 +39,11 @@ func main() {
 		log.Fatal("bench: -rounds and -logins must be at least 1, and only flags are accepted")
 	}
 	trustTestServers()
+	folder := must(os.MkdirTemp("", "bench"))
+	defer os.RemoveAll(folder)
 
 	printHeader()
-	for _, b := range slices.Concat(noNetwork(), loopback(), gateway(), coldBursts(), sessionSource(), idleSource()) {
+	for _, b := range slices.Concat(noNetwork(), loopback(), gateway(), coldBursts(), sessionSource(), sharedSource(folder), idleSource()) {
 		if selected.MatchString(b.name) {
 			b.run(*rounds)
 		}
