@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -19,7 +20,14 @@ func TestSnippetsOfTheREADMEAreFromTheExamples(t *testing.T) {
 		return string(data)
 	}
 	readme := read("README.md")
-	examples := read("example_test.go") + read("filestore/share_example_test.go")
+	examples := ""
+	for _, pattern := range []string{"*example_test.go", "*/*example_test.go"} {
+		names, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		for _, name := range names {
+			examples += read(name)
+		}
+	}
 	snippets := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(readme, -1)
 	assert.GreaterOrEqual(t, len(snippets), 3)
 	for _, snippet := range snippets {
