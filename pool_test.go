@@ -182,43 +182,38 @@ func TestAHungProxyDoesNotBlockLaterLogins(t *testing.T) {
 	t.Parallel()
 	const hung = 300
 	srv := loginServer(t, false)
+	var well atomic.Bool
 	done := make(chan struct{})
-	proxy, _ := listen(t, func(n int, conn net.Conn) {
+	proxy, connections := listen(t, func(n int, conn net.Conn) {
 		readRequest(conn)
-		if n > hung {
+		switch {
+		case well.Load():
 			tunnel(t, conn, srv.Listener.Addr().String())
 			return
-		}
-		if n%2 == 0 {
+		case n%2 == 0:
 			io.WriteString(conn, "H")
 		}
 		<-done
 	})
 	c := throughProxy(t, srv, proxy, session.WithRetries(0))
 	ctx, cancel := context.WithCancel(t.Context())
-	var wg, waiting sync.WaitGroup
+	var wg sync.WaitGroup
 	for range hung {
 		wg.Add(1)
-		waiting.Add(1)
 		go func() {
 			defer wg.Done()
-			waiting.Done()
 			_, err := c.Create(ctx, alice)
 			assert.ErrorIs(t, err, session.ErrNotSent)
 		}()
 	}
-	waiting.Wait()
-	time.AfterFunc(300*time.Millisecond, cancel)
+	assert.Eventually(t, func() bool { return connections() == hung }, 20*time.Second, time.Millisecond)
+	cancel()
 	wg.Wait()
-	for {
-		limited, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-		_, err := c.Create(limited, alice) // some of the first may not have connected before
-		cancel()
-		if err == nil {
-			break
-		}
-		require.ErrorIs(t, err, session.ErrNotSent)
-	}
+	well.Store(true)
+	limited, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	_, err := c.Create(limited, alice)
+	assert.NoError(t, err)
 	close(done)
 	srv.CloseClientConnections()
 }

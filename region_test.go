@@ -212,11 +212,17 @@ func TestTheRegionHostIsReadFromDataOrHeader(t *testing.T) {
 
 func TestTwoHeadersNameNoHost(t *testing.T) {
 	t.Parallel()
-	body := `{"type":"not-authenticated/lockout-region-mismatch"}`
-	err := refused(t, 403, body, http.Header{"X-Files-Host": {"mysite.files.com", "evil.example"}})
+	var asked []string
+	hc := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		asked = append(asked, r.URL.Host)
+		return readResponse("HTTP/1.1 403 Forbidden\r\nX-Files-Host: mysite.files.com\r\nX-Files-Host: evil.example\r\n\r\n"+
+			`{"type":"not-authenticated/lockout-region-mismatch"}`, r)
+	})}
+	_, err := session.Create(t.Context(), alice, session.WithHTTPClient(hc))
 	var moved *session.RegionMismatchError
 	require.ErrorAs(t, err, &moved)
 	assert.Empty(t, moved.Host)
+	assert.Equal(t, []string{"app.files.com"}, asked)
 }
 
 func TestARegionMismatchSaysHowToFollowIt(t *testing.T) {
