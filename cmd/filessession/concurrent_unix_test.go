@@ -1,0 +1,156 @@
+//go:build unix
+
+package main
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// runs are the numbers of runs that are started at once.
+var runs = []int{2, 8}
+
+// atOnce runs the program n times at once. Each run must succeed.
+func (f *fixture) atOnce(t *testing.T, n int, args ...string) {
+	t.Helper()
+	slow := faultOf("POST", time.Second) // so that all runs have started before a login ends
+	slow.Times = -1
+	f.Inject(slow)
+	var all sync.WaitGroup
+	for range n {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			_, stderr, status := f.run(args...)
+			assert.Zero(t, status, stderr)
+		}()
+	}
+	all.Wait()
+}
+
+func TestRunsAtOnceMakeOneLogin(t *testing.T) {
+	t.Parallel()
+	for _, n := range runs {
+		f := newFixture(t)
+		f.atOnce(t, n, "login", "--url", f.URL, "--user", "alice", "--store", "file", "--password-file", "password")
+		assert.Equal(t, 1, f.Counts().Logins)
+		_, stderr, status := f.run("status")
+		assert.Zero(t, status, stderr)
+	}
+}
+
+func TestRunsAtOnceReplaceASessionOnce(t *testing.T) {
+	t.Parallel()
+	for _, n := range runs {
+		f := newFixture(t)
+		f.logIn(t, "alice")
+		f.atOnce(t, n, "login", "--password-file", "password")
+		counts := f.Counts()
+		assert.Equal(t, 2, counts.Logins)
+		assert.Equal(t, 1, f.requests("DELETE", 0))
+		assert.Equal(t, 1, counts.Live)
+		_, stderr, status := f.run("status")
+		assert.Zero(t, status, stderr)
+	}
+}
+
+func TestHeadersAtOnceLogInAgainOnce(t *testing.T) {
+	t.Parallel()
+	for _, n := range runs {
+		f := newFixture(t)
+		f.logIn(t, "alice")
+		f.ExpireUser("alice")
+		f.atOnce(t, n, "header")
+		assert.Equal(t, 2, f.Counts().Logins)
+		assert.Equal(t, 1, f.Counts().Live)
+	}
+}
+
+func TestSessionsThatEndSoonAreReplacedEachTime(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.logIn(t, "alice")
+	for n := range 6 {
+		f.ExpireUser("alice")
+		_, stderr, status := f.run("header")
+		assert.Zero(t, status, stderr)
+		assert.Equal(t, n+2, f.Counts().Logins)
+	}
+}
+
+func TestAWrongPasswordIsPostedOnceByRunsAtOnce(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.logIn(t, "alice")
+	f.ExpireUser("alice")
+	changed := users()[0]
+	changed.Password = "canary-changed"
+	f.AddUser(changed)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			_, stderr, status := f.run("header")
+			assert.Equal(t, 1, status)
+			assert.Contains(t, stderr, "the user name or the password is wrong")
+		}()
+	}
+	all.Wait()
+	assert.Equal(t, 1, f.requests("POST", 401))
+}
+
+// requests counts the requests of a method that were answered by a status, or by any
+// if that is 0.
+func (f *fixture) requests(method string, status int) int {
+	n := 0
+	for _, r := range f.Requests() {
+		if r.Method == method && (status == 0 || r.Status == status) {
+			n++
+		}
+	}
+	return n
+}
+
+func TestOneOfTwoTerminalsAsks(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	first := f.login(t, "alice")
+	first.await("Password of")
+	second := f.login(t, "alice")
+	second.await("Waiting for another run, which logs in as alice at " + f.URL)
+	first.enter(password + "\n")
+	second.await("Logged in as alice")
+	assert.Zero(t, first.status())
+	assert.Zero(t, second.status())
+	assert.NotContains(t, second.String(), "Password of")
+	assert.Equal(t, 1, f.Counts().Logins)
+}
+
+func TestTheNextTerminalAsksAfterControlCInTheFirst(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	first := f.login(t, "alice")
+	first.await("Password of")
+	second := f.login(t, "alice")
+	second.await("Waiting for another run")
+	first.enter("\x03")
+	assert.Equal(t, 130, first.status())
+	second.await("Password of")
+	second.enter(password + "\n")
+	assert.Zero(t, second.status())
+}
+
+func TestControlCEndsTheWaitForAnotherRun(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	first := f.login(t, "alice")
+	first.await("Password of")
+	second := f.login(t, "alice")
+	second.await("Waiting for another run")
+	second.enter("\x03")
+	assert.Equal(t, 130, second.status())
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/filescom/session"
+	"github.com/pquerna/otp/totp"
+)
+
+// totpStep is how long a code of an authenticator is valid.
+const totpStep = 30 * time.Second
+
+// authenticator makes the codes of a TOTP secret, and no code twice, since the API
+// accepts each one once.
+type authenticator struct {
+	secret string    // in base32
+	used   time.Time // the start of the step of the last code
+}
+
+// code waits for the next step if the code of this one was used.
+func (a *authenticator) code(ctx context.Context) (string, error) {
+	step := time.Now().Truncate(totpStep)
+	if !step.After(a.used) {
+		step = a.used.Add(totpStep)
+		stop := startWaiting("the next code of the TOTP secret")
+		defer stop()
+		select {
+		case <-time.After(time.Until(step)):
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		}
+	}
+	code, err := totp.GenerateCode(a.secret, step)
+	if err != nil {
+		return "", errors.New("the file of --totp-secret-file holds no TOTP secret; write the secret as the site shows it, in base32 (A-Z and 2-7)")
+	}
+	a.used = step
+	return code, nil
+}
+
+// offersTOTP reports whether a code of an authenticator answers the challenge.
+func offersTOTP(challenge *session.TwoFactorError) bool {
+	return len(challenge.Methods) == 0 || slices.Contains(challenge.Methods, "totp")
+}
+
+// describe says where the user finds the second factor.
+func describe(challenge *session.TwoFactorError) string {
+	var sources []string
+	for _, method := range challenge.Methods {
+		switch method {
+		case "totp":
+			method = "from your authenticator app"
+		case "sms":
+			method = "from the SMS"
+		case "email":
+			method = "from the e-mail"
+		case "yubi":
+			method = "from your YubiKey: touch it"
+		case "u2f", "webauthn":
+			method = "from your security key (" + method + ")"
+		}
+		sources = append(sources, method)
+	}
+	if len(sources) == 0 {
+		return "Code: "
+	}
+	return fmt.Sprintf("Code (%s): ", strings.Join(sources, ", or "))
+}
+
+// challengeOf returns the demand for a second factor that err is, nil if it is none.
+func challengeOf(err error) *session.TwoFactorError {
+	var challenge *session.TwoFactorError
+	var answer *session.APIError
+	switch {
+	case errors.Is(err, session.ErrOneTimePasswordIncorrect):
+	case errors.As(err, &challenge):
+		return challenge
+	case errors.As(err, &answer) && strings.HasSuffix(answer.Type, "code-already-sent"):
+		return &session.TwoFactorError{Methods: []string{"sms"}, Err: err} // the SMS of an earlier login is still good
+	}
+	return nil
+}

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/filescom/session"
+	"github.com/spf13/cobra"
+)
+
+func newHeader(selected *selection) *cobra.Command {
+	return &cobra.Command{
+		Use:   "header",
+		Short: "Print the session as headers for curl",
+		Long: `header prints the header that carries the session, and the User-Agent to which
+the session may be bound. Both lines go to curl by a pipe, so that the session is
+in no argument list.
+
+If the session has ended, header logs in again by the files that login was given.
+Without files the exit status is 3.`,
+		Example: `  filessession header | curl -H @- https://mysite.files.com/api/rest/v1/folders/`,
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := selected.session(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return printHeader(cmd.OutOrStdout(), s)
+		},
+	}
+}
+
+// session returns the session of the selected account, which works.
+func (s *selection) session(ctx context.Context) (*session.Session, error) {
+	known, err := loadState(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a, err := s.find(known.Accounts)
+	if err != nil {
+		return nil, err
+	}
+	return a.current(ctx)
+}
+
+func printHeader(out io.Writer, s *session.Session) error {
+	text := session.AuthHeader + ": " + s.ID + "\n"
+	if s.UserAgent != "" {
+		text += "User-Agent: " + s.UserAgent + "\n"
+	}
+	_, err := fmt.Fprint(out, text)
+	return err
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/filescom/session"
+	"github.com/spf13/cobra"
+)
+
+// loginFlags are the flags of login alone.
+type loginFlags struct{ store, passwordFile, totpSecretFile string }
+
+func newLogin(selected *selection) *cobra.Command {
+	flags := &loginFlags{}
+	cmd := &cobra.Command{
+		Use:   "login [--site S | --url U] --user N [--store P] [--password-file F] [--totp-secret-file F]",
+		Short: "Log in, and keep the session",
+		Long: `login asks for the password at the terminal, and for a second factor if the site
+requires one. It keeps the session, which the other commands use.
+
+A user who is logged in already gets a new session; then the old one is ended.
+Without flags, login logs the last user in again.
+
+Programs give the password by --password-file, and the second factor by
+--totp-secret-file. The paths are remembered, their content is not: after the
+session has ended, header and exec log in again by these files.`,
+		Example: `  filessession login --site mysite --user alice
+  filessession login --url https://files.example.com --user alice --store file
+  filessession login --site mysite --user backup --password-file /run/secrets/password`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runLogin(cmd.Context(), selected, flags) },
+	}
+	cmd.Flags().StringVar(&flags.store, "store", "", "where to keep the session, `P`: keyring or file (default: as before, else keyring)")
+	cmd.Flags().StringVar(&flags.passwordFile, "password-file", "", "file `F` of the password, or - for standard input")
+	cmd.Flags().StringVar(&flags.totpSecretFile, "totp-secret-file", "", "file `F` of the TOTP secret, from which the codes are made")
+	cmd.RegisterFlagCompletionFunc("store", cobra.FixedCompletions([]string{inKeyring, inFile}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func runLogin(ctx context.Context, selected *selection, flags *loginFlags) error {
+	known, err := loadState(ctx)
+	if err != nil {
+		return err
+	}
+	a, before, err := selected.accountToLogIn(known.Accounts, flags)
+	if err != nil {
+		return err
+	}
+	login, err := newAuthentication(ctx, a, flags)
+	if err != nil {
+		return err
+	}
+	if err := checkState(ctx); err != nil { // before a password is typed
+		return err
+	}
+	s, old, err := logInAnew(ctx, login)
+	if err != nil {
+		return err
+	}
+	if err := updateState(ctx, func(s *state) { s.add(a) }); err != nil {
+		revoke(ctx, login.client, a) // nobody would find the session
+		return err
+	}
+	endOld(ctx, login.client, old, s)
+	if before != nil && before.Store != a.Store {
+		revoke(ctx, login.client, *before)
+	}
+	fmt.Fprintln(os.Stderr, loggedIn(a, s))
+	return nil
+}
+
+// accountToLogIn returns the account of the flags, with what is missing from the last
+// login that fits, and that login.
+func (s *selection) accountToLogIn(accounts []account, flags *loginFlags) (a account, before *account, err error) {
+	origin, err := s.origin()
+	if err != nil {
+		return a, nil, err
+	}
+	last, err := s.find(accounts)
+	if err == nil {
+		before, a = &last, last
+	} else {
+		a = account{Origin: origin, User: s.user, Store: inKeyring}
+	}
+	switch {
+	case a.User == "" && a.Origin == "":
+		return a, nil, usageError("login requires a site and a user; run: " + s.loginCommand())
+	case a.User == "":
+		return a, nil, usageError("login requires a user name; run: " + s.loginCommand())
+	case a.Origin == "":
+		return a, nil, usageError("login requires the site; run: " + s.loginCommand() + ", or give --url U")
+	case flags.store != "" && flags.store != inKeyring && flags.store != inFile:
+		return a, nil, usageError(fmt.Sprintf("--store is %q; use keyring or file", flags.store))
+	case flags.store != "":
+		a.Store = flags.store
+	}
+	if a.PasswordFile, err = rememberedPath(flags.passwordFile); err == nil {
+		a.TOTPSecretFile, err = rememberedPath(flags.totpSecretFile)
+	}
+	if flags.totpSecretFile == "-" {
+		err = usageError("--totp-secret-file requires a file; standard input is for --password-file")
+	}
+	return a, before, err
+}
+
+// newAuthentication returns a login by the files of the flags, and by the terminal for
+// what they do not hold.
+func newAuthentication(ctx context.Context, a account, flags *loginFlags) (*authentication, error) {
+	client, err := a.client()
+	if err != nil {
+		return nil, usageError(strings.TrimPrefix(err.Error(), "session: "))
+	}
+	login := &authentication{run: ctx, client: client, account: a, passwordFile: flags.passwordFile, totpSecretFile: flags.totpSecretFile}
+	if login.terminal, err = openTerminal(); err != nil && flags.passwordFile == "" {
+		return nil, err
+	}
+	return login, nil
+}
+
+// logInAnew logs in, unless another run does it meanwhile: then it uses the session of
+// that run. It returns the new session and the one that it replaced, nil if none.
+func logInAnew(ctx context.Context, login *authentication) (s, old *session.Session, err error) {
+	store, err := login.account.open()
+	if err != nil {
+		return nil, nil, err
+	}
+	old, err = session.LoadSession(ctx, store)
+	if err != nil {
+		return nil, nil, err
+	}
+	if old != nil {
+		store = keptUntilReplaced{withoutSession{store, old.ID}}
+	}
+	s, own, err := login.logInShared(ctx, store)
+	if !own {
+		old = nil // the run that replaced it ends it
+	}
+	return s, old, err
+}
+
+// endOld ends the session that a login replaced.
+func endOld(ctx context.Context, client *session.Client, old, s *session.Session) {
+	if old == nil || old.ID == s.ID {
+		return
+	}
+	if err := client.Delete(ctx, old); err != nil {
+		fmt.Fprintln(os.Stderr, "filessession: the old session could not be ended; it ends by itself:", explain(err))
+	}
+}
+
+// revoke ends the session of an account, and removes it from its Store.
+func revoke(ctx context.Context, client *session.Client, a account) {
+	store, err := a.open()
+	if err == nil {
+		err = (&session.Source{Store: store, Logout: client.Delete}).Revoke(ctx)
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "filessession: the session in %s could not be ended; it ends by itself: %s\n", a.place(), explain(err))
+	}
+}
+
+// loggedIn says what the user has now.
+func loggedIn(a account, s *session.Session) string {
+	text := "Logged in as " + a.User + " at " + s.BaseURL
+	if !s.TimeoutAt.IsZero() {
+		text += ", until " + s.TimeoutAt.Local().Format(time.DateTime)
+	}
+	text += ". The session is kept in " + a.place() + "."
+	if s.TwoFactorSetupNeeded {
+		text += "\nThe site requires that you add a second factor first: log in to its web interface, and add one."
+	}
+	return text
+}

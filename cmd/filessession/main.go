@@ -1,0 +1,113 @@
+// Command filessession logs in to Files.com once, and lends the session to curl,
+// scripts and programs in any language.
+//
+//	filessession login --site mysite --user alice
+//	filessession header | curl -H @- https://mysite.files.com/api/rest/v1/folders/
+//	filessession exec -- python3 report.py
+//	filessession status
+//	filessession logout
+//
+// The session is kept in the keyring of the operating system, or in a private file
+// (login --store file). Settings that are not secret, such as the user name, are kept in
+// accounts.json in the folder filessession under [os.UserConfigDir].
+//
+// Only login asks, and it asks on the terminal itself, so that standard input and
+// output are free. (If it is killed by kill -9 while it asks, the terminal does not show
+// what is typed any more; run stty sane.) No argument, log or error holds a password, a code or a session.
+//
+// The exit status is 0; 1 if the command failed; 2 if it was used wrongly; 3 if nobody
+// is logged in; 130 after ^C, and 128+n after another signal. The status of exec is that
+// of its program: see filessession exec --help.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := withSignals(context.Background())
+	err := newRoot().ExecuteContext(ctx)
+	status := exitStatus(ctx, err)
+	stop()
+	var exit exitError
+	if err != nil && status < 128 && !(errors.As(err, &exit) && exit.err == nil) {
+		fmt.Fprintln(os.Stderr, "filessession:", explain(err))
+	}
+	os.Exit(status)
+}
+
+// exitError gives the exit status of an error. Without err there is nothing to print.
+type exitError struct {
+	status int
+	err    error
+}
+
+func (e exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.status)
+	}
+	return e.err.Error()
+}
+
+func (e exitError) Unwrap() error { return e.err }
+
+// usageError is a mistake in the arguments.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
+
+// notLoggedInError says that there is no session to use, and how to get one.
+type notLoggedInError string
+
+func (e notLoggedInError) Error() string { return string(e) }
+
+func exitStatus(ctx context.Context, err error) int {
+	var exit exitError
+	var interrupted signalError
+	var usage usageError
+	var missing notLoggedInError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit) && exit.err == nil:
+		return exit.status
+	case errors.As(context.Cause(ctx), &interrupted):
+		return 128 + int(interrupted.signal)
+	case errors.As(err, &exit):
+		return exit.status
+	case errors.As(err, &usage):
+		return 2
+	case errors.As(err, &missing):
+		return 3
+	}
+	return 1
+}
+
+// signalError is the cause of a context that a signal has ended.
+type signalError struct{ signal syscall.Signal }
+
+func (e signalError) Error() string { return "stopped by a signal: " + e.signal.String() }
+
+// withSignals returns a context that a signal ends, so that the terminal is restored
+// and no half of a file is left. A second signal ends the process at once.
+func withSignals(parent context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	received := make(chan os.Signal, 1)
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT} {
+		if !signal.Ignored(s) { // as under nohup
+			signal.Notify(received, s)
+		}
+	}
+	go func() {
+		if s, ok := (<-received).(syscall.Signal); ok {
+			signal.Stop(received)
+			cancel(signalError{s})
+		}
+	}()
+	return ctx, func() { signal.Stop(received) }
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// report is what status tells. It holds no secret.
+type report struct {
+	User  string     `json:"user"`            // empty: nobody is logged in
+	Site  string     `json:"site"`            // the origin that the session belongs to
+	Until *time.Time `json:"until"`           // null: the server did not say
+	Store string     `json:"store"`           // keyring or file; empty: nobody is logged in
+	Path  string     `json:"path,omitempty"`  // of the file
+	Works *bool      `json:"works"`           // null: the server could not be asked
+	Error string     `json:"error,omitempty"` // why it does not work, or could not be asked
+}
+
+func newStatus(selected *selection) *cobra.Command {
+	asJSON := false
+	cmd := &cobra.Command{
+		Use:   "status [--json]",
+		Short: "Tell who is logged in, and whether the session works",
+		Long: `status tells who is logged in, where, until when, where the session is kept, and
+whether it still works. For that it makes one call to the site.
+
+The exit status is 0 if the session works, 3 if there is none or it has ended,
+and 1 if the site could not be asked.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runStatus(cmd.Context(), cmd.OutOrStdout(), selected, asJSON)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func runStatus(ctx context.Context, out io.Writer, selected *selection, asJSON bool) error {
+	known, err := loadState(ctx)
+	if err != nil {
+		return err
+	}
+	var r report
+	var usage usageError
+	a, err := selected.find(known.Accounts)
+	if err == nil {
+		r, err = a.report(ctx)
+	} else {
+		r = report{User: selected.user}.with(err)
+	}
+	switch {
+	case err != nil && ctx.Err() != nil, errors.As(err, &usage):
+		return err
+	case asJSON:
+		return r.printJSON(ctx, out, err)
+	case r.Store != "":
+		if printErr := r.print(out, a); printErr != nil {
+			return printErr
+		}
+	}
+	return err
+}
+
+// report asks the Store and the site. It logs nobody in. The error tells why the
+// session does not work.
+func (a account) report(ctx context.Context) (report, error) {
+	r := report{User: a.User, Site: a.Origin, Store: a.Store}
+	if a.Store == inFile {
+		r.Path = a.place()
+	}
+	s, err := a.check(ctx)
+	if s != nil {
+		r.Site = s.BaseURL
+		if !s.TimeoutAt.IsZero() {
+			until := s.TimeoutAt.UTC()
+			r.Until = &until
+		}
+	}
+	return r.with(err), err
+}
+
+// with returns the report with the outcome of the call to the site.
+func (r report) with(err error) report {
+	var missing notLoggedInError
+	works := err == nil
+	if works || errors.As(err, &missing) {
+		r.Works = &works
+	}
+	if err != nil {
+		r.Error = explain(err)
+	}
+	return r
+}
+
+// printJSON prints the report as JSON, which has the error. The error that it returns
+// gives the exit status.
+func (r report) printJSON(ctx context.Context, out io.Writer, err error) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	if printErr := encoder.Encode(r); printErr != nil {
+		return printErr
+	}
+	if err != nil {
+		return exitError{status: exitStatus(ctx, err)}
+	}
+	return nil
+}
+
+// print prints the report as lines.
+func (r report) print(out io.Writer, a account) error {
+	until, works := "the site did not say", "unknown"
+	if r.Until != nil {
+		until = r.Until.Local().Format(time.DateTime)
+	}
+	if r.Works != nil && *r.Works {
+		works = "yes"
+	} else if r.Works != nil {
+		works = "no"
+	}
+	_, err := fmt.Fprintf(out, "user   %s\nsite   %s\nuntil  %s\nstore  %s\nworks  %s\n", r.User, r.Site, until, a.place(), works)
+	return err
+}
