@@ -126,12 +126,22 @@ func (src *Source) logInLocked(ctx context.Context, call *loginCall, lock Lock) 
 	}
 	login.loggedIn = true
 	attempt := &sharedAttempt{record: r}
+	returned := false
+	defer func() {
+		if attempt.mu.Lock(); !returned && attempt.changed { // Login panicked or ended its goroutine
+			r.save(ctx, lock)
+		}
+		attempt.mu.Unlock()
+	}()
 	k, err = src.logIn(context.WithValue(ctx, attemptKey{}, attempt))
+	returned = true
 	attempt.mu.Lock()
 	defer attempt.mu.Unlock()
 	if err != nil {
 		if login.failure = attempt.fail(err); attempt.changed {
-			r.save(ctx, lock) // if it fails, others find out by themselves
+			if r.save(ctx, lock) != nil && login.failure != nil { // others find out by themselves
+				login.failure.savedAt = time.Time{} // it holds for this Source all the same
+			}
 		}
 		return nil, err
 	}
@@ -189,8 +199,11 @@ func (src *Source) tryLock(ctx context.Context) (Lock, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	lock, err := src.Store.TryLock(ctx)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, fmt.Errorf("session: lock the Store: %w", err)
+	case lock == nil:
+		return nil, usageError("Store.TryLock returned neither a Lock nor an error; it must return one of them")
 	}
 	return lock, nil
 }

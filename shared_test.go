@@ -815,3 +815,81 @@ func TestAStoreInOneProcessMayBeSharedByManySources(t *testing.T) {
 	wg.Wait()
 	assert.NoError(t, f.source().Revoke(t.Context()))
 }
+
+// Each of them ends another Source's refusal only as long as its own Reset is new.
+func TestAResetEndsWithTheSessionThatItAdopts(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	params := alice
+	c := newClient(t, session.WithBaseURL(f.URL), session.WithHTTPClient(f.Client()))
+	var sources []*session.Source
+	for range 4 {
+		src := f.source()
+		src.Login = func(ctx context.Context) (*session.Session, error) { return c.Create(ctx, params) }
+		sources = append(sources, src)
+	}
+	for _, src := range sources {
+		f.id(src)
+		src.Reset()
+		f.id(src)
+	}
+	before := f.posts()
+	params = session.CreateParams{Username: "alice", Password: "old"} // somebody changed the password
+	f.ExpireUser("alice")
+	for _, src := range sources {
+		s, err := src.Session(t.Context())
+		require.NoError(t, err)
+		src.Invalidate(s)
+	}
+	for _, src := range sources {
+		assert.ErrorIs(t, f.err(src), session.ErrInvalidUsernameOrPassword)
+	}
+	assert.Equal(t, before+1, f.posts())
+}
+
+func TestARefusalIsKnownToAllIfLoginPanicsAfterIt(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	for range 4 {
+		src := f.sourceOf(session.CreateParams{Username: "alice", Password: "old"})
+		login := src.Login
+		src.Login = func(ctx context.Context) (*session.Session, error) {
+			s, err := login(ctx)
+			if err != nil {
+				panic(err)
+			}
+			return s, nil
+		}
+		assert.Panics(t, func() { src.Session(t.Context()) })
+	}
+	assert.Equal(t, 1, f.posts())
+}
+
+func TestNumbersOfARecordThatMakeNoSenseAreBounded(t *testing.T) {
+	t.Parallel()
+	for _, record := range []string{
+		`{"v":1,"in_a_row":-1}`,
+		`{"v":1,"in_a_row":9223372036854775807}`,
+	} {
+		f := newFleet(t)
+		f.record.set(record)
+		f.Inject(sessiontest.Fault{Method: "POST", Status: 503, Times: -1})
+		for range 3 {
+			assert.Error(t, f.err(f.source()))
+		}
+		assert.Equal(t, 1, f.posts(), "the failure is known to all")
+	}
+}
+
+type nilLockStore struct{ session.Store }
+
+func (nilLockStore) TryLock(context.Context) (session.Lock, error) { return nil, nil }
+
+func TestAStoreThatReturnsNoLockIsAnError(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	src := f.source()
+	src.Store = nilLockStore{src.Store}
+	assert.ErrorContains(t, f.err(src), "Store.TryLock returned neither a Lock nor an error")
+	assert.Zero(t, f.posts())
+}

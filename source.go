@@ -363,7 +363,7 @@ func (src *Source) finish(call *loginCall, k *keptSession, err error, loginPanic
 	defer src.mu.Unlock()
 	src.running = nil
 	call.closePanic = loginPanic
-	src.shared.reset = call.reset || src.shared.reset && !call.shared.cleared
+	src.shared.reset = call.reset || src.shared.reset && !call.shared.cleared && !call.shared.adopted
 	if src.Store == nil && k != nil && (src.closed || call.revoked) {
 		unwanted = true
 		src.toLogOut = append(src.toLogOut, k.session)

@@ -137,6 +137,12 @@ func parseRecord(data []byte) (*record, error) {
 			r.Session = nil
 		}
 	}
+	r.InARow = max(0, min(r.InARow, 100))
+	for _, failure := range []*sharedFailure{r.Failure, r.Refusal} {
+		if failure != nil {
+			failure.Wait = min(failure.Wait, credentialTime)
+		}
+	}
 	r.Version = recordVersion
 	return r, nil
 }

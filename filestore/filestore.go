@@ -235,7 +235,7 @@ func (l *lock) removeTemporary() error {
 		return err
 	}
 	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), name+".tmp-") {
+		if suffix, found := strings.CutPrefix(entry.Name(), name+".tmp-"); found && entry.Type().IsRegular() && strings.Trim(suffix, "0123456789") == "" {
 			if err := os.Remove(filepath.Join(folder, entry.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}

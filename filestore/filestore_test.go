@@ -333,7 +333,7 @@ func TestAKilledProcessLeavesAWholeRecordAndNoLock(t *testing.T) {
 		assert.Len(t, load(t, filestore.New(path)), 60000)
 		lock(t, filestore.New(path)).Unlock()
 	}
-	require.NoError(t, os.WriteFile(path+".tmp-left", nil, 0o600))
+	require.NoError(t, os.WriteFile(path+".tmp-12345", nil, 0o600))
 	save(t, filestore.New(path), "record")
 	left, err := filepath.Glob(path + ".tmp-*")
 	require.NoError(t, err)
