@@ -414,19 +414,23 @@ func (src *Source) revokeShared(ctx context.Context) error {
 	ctx, cancel := liveContext(ctx)
 	defer cancel()
 	src.mu.Lock()
-	for src.shared.revoking != nil {
+	for src.shared.revoking != nil && !src.closed {
 		other := src.shared.revoking
 		src.mu.Unlock()
-		if err := waitFor(ctx, other.done); err != nil || other.logoutErr == nil {
+		if err := waitFor(ctx, other.done); err != nil {
 			return err
 		}
 		src.mu.Lock()
+		if !src.closed && other.logoutErr == nil {
+			src.mu.Unlock()
+			return nil
+		}
 	}
 	if src.closed {
 		src.mu.Unlock()
 		return errClosed
 	}
-	revocation := &loginCall{done: make(chan struct{}), logoutErr: errors.New("session: Source.Logout did not return")}
+	revocation := &loginCall{done: make(chan struct{})}
 	src.shared.revoking = revocation
 	src.takeSessions()
 	login := src.running
@@ -434,16 +438,21 @@ func (src *Source) revokeShared(ctx context.Context) error {
 		login.revoked = true
 	}
 	src.mu.Unlock()
+	outcome := errors.New("session: Source.Logout did not return")
 	defer func() {
 		src.mu.Lock()
-		src.shared.revoking = nil
-		src.mu.Unlock()
-		close(revocation.done)
+		defer src.mu.Unlock()
+		src.shared.revoking, revocation.logoutErr = nil, outcome
+		if !src.closed { // Close has closed it
+			close(revocation.done)
+		}
 	}()
-	if revocation.logoutErr = src.logOutAll(ctx, nil, login, func() {}); revocation.logoutErr == nil {
-		revocation.logoutErr = src.revokeRecord(ctx, revocation)
+	err := src.logOutAll(ctx, nil, login, func() {})
+	if err == nil {
+		err = src.revokeRecord(ctx, revocation)
 	}
-	return revocation.logoutErr
+	outcome = err
+	return err
 }
 
 // revokeRecord logs out the session of the Store and those that this Source held,

@@ -893,3 +893,37 @@ func TestAStoreThatReturnsNoLockIsAnError(t *testing.T) {
 	assert.ErrorContains(t, f.err(src), "Store.TryLock returned neither a Lock nor an error")
 	assert.Zero(t, f.posts())
 }
+
+// busyStore tells of each time that the lock is tried.
+type busyStore struct {
+	session.Store
+	tried chan struct{}
+}
+
+func (s busyStore) TryLock(ctx context.Context) (session.Lock, error) {
+	select {
+	case s.tried <- struct{}{}:
+	default:
+	}
+	return s.Store.TryLock(ctx)
+}
+
+func TestCloseWakesCallersThatWaitForARevoke(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	src := f.source()
+	store := busyStore{src.Store, make(chan struct{}, 1)}
+	f.id(src)
+	src.Store = store
+	lock, err := store.Store.TryLock(t.Context())
+	require.NoError(t, err)
+	defer lock.Unlock()
+	revoked := make(chan error, 1)
+	go func() { revoked <- src.Revoke(t.Context()) }()
+	<-store.tried // and waits, since the record is locked
+	waiting := get(t.Context(), src)
+	assert.NoError(t, src.Close(t.Context()))
+	assert.ErrorIs(t, <-waiting, session.ErrSourceClosed)
+	assert.ErrorIs(t, <-revoked, session.ErrSourceClosed)
+	assert.Len(t, f.Sessions(), 1, "the session is left to the others")
+}

@@ -487,8 +487,10 @@ func (src *Source) Close(ctx context.Context) error {
 	}
 	src.mu.Lock()
 	call := src.running
-	if !src.closed && call != nil {
-		close(call.done)
+	for _, call := range []*loginCall{call, src.shared.revoking} {
+		if !src.closed && call != nil {
+			close(call.done)
+		}
 	}
 	src.closed = true
 	sessions := src.takeSessions()
