@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// Sources that share a Store agree by its record alone. The login step of each is
-// logInShared: look, lock, look again, log in, save. Whatever is decided is decided
-// on what was read under the lock. A session is replaced by its ID: a Source says
+// Sources that share a Store communicate only through its record. The login step of each is
+// logInShared: look, lock, look again, log in, save. It decides on what it read under
+// the lock. A session is replaced by its ID: a Source says
 // which one it knows to have ended, and adopts any other one.
 
 const (

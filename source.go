@@ -27,11 +27,11 @@ import (
 //     callers with an old password cannot lock the user out. An error is a
 //     refusal if it matches [ErrInvalidParams] or [ErrNotAuthenticated], unless
 //     it is an *[APIError] without a type, such as the error page of a proxy.
-//   - A lock-out heals by itself. It is a refusal for APIError.RetryAfter, or
+//   - A lock-out ends by itself. It is a refusal for APIError.RetryAfter, or
 //     for 15 minutes if the API did not say; after that one login is tried.
-//   - After any other failure callers get a *[BackoffError] at once. The next
-//     login waits 1 second, doubled up to 1 minute with up to 50% jitter, and at
-//     least APIError.RetryAfter.
+//   - After any other failure, which the callers that waited get, later callers get
+//     a *[BackoffError] at once. The next login waits 1 second, doubled up to 1
+//     minute and reduced by up to 50% at random, and at least APIError.RetryAfter.
 //   - If two sessions in a row end before an answer accepts them, that counts as
 //     a failure too: the site may bind sessions to an address or a User-Agent. A
 //     session is accepted by the first answer through a [Transport] that does not
@@ -48,13 +48,14 @@ type Source struct {
 	// error.
 	Login func(ctx context.Context) (*Session, error)
 
-	// Logout logs out. Nil means Delete, by the client that created s. If Close
-	// and Revoke are called at the same time, they may log a session out twice.
+	// Logout logs out. Nil means Delete, by the client that created s. If it returns
+	// an error, the next Close or Revoke tries again. If Close and Revoke are called
+	// at the same time, they may log a session out twice.
 	Logout func(ctx context.Context, s *Session) error
 
 	// Early is how long before Session.TimeoutAt the session is renewed. 0 means
-	// 1 minute. It counts as at most half of the session's lifetime, and up to a
-	// tenth of it is left to chance, so that many Sources do not log in at the
+	// 1 minute. It counts as at most half of the session's lifetime. A random part
+	// of it, up to a tenth, is subtracted, so that many Sources do not log in at the
 	// same time. A renewal runs in the background: callers keep using the old
 	// session until TimeoutAt. The old session is then left to end by itself. A
 	// TimeoutAt less than 1 second or more than 1 year ahead is ignored.
@@ -68,9 +69,10 @@ type Source struct {
 	//
 	//   - Login runs while this Source has the lock of the record, prompts
 	//     included. The others wait, each caller until its own context ends.
-	//   - A session that has ended is replaced once, whoever notices it first.
-	//   - A wrong password is posted once by all. Other credentials get their own
-	//     try. Reset by any of them, a session, or 24 hours end it.
+	//   - A session that has ended is replaced once, by the first one that notices.
+	//   - All of them together post a wrong password once. Other credentials get
+	//     their own try. Reset of any of them, a new session, or 24 hours clear the
+	//     refusal.
 	//   - All share a lock-out, other refusals, and the wait after a failure, if
 	//     the API answered or may have got the login. Such an error says that the
 	//     login was another process's. A demand for a second factor, an incorrect
@@ -82,7 +84,7 @@ type Source struct {
 	//     address.
 	//   - If the Store fails, a session in use remains in use. Otherwise callers get
 	//     the error of the Store. No login is tried that could not be saved.
-	//   - Close logs nobody out. Revoke logs out for all.
+	//   - Close does not log out. Revoke logs out for all. Callers wait meanwhile.
 	//
 	// A session that was read from a Store knows no client. So set Logout too, to
 	// Client.Delete: nil means the shared default client, which has none of the

@@ -15,18 +15,20 @@ import (
 	"time"
 )
 
-// Store keeps one record that many processes share. It knows bytes and a lock. A
-// [Source] decides what they mean. A Store is safe for concurrent use, and several
+// Store keeps one record that many processes share. It does not interpret the
+// record; a [Source] does. A Store is safe for concurrent use, and several
 // Stores of one record exclude each other by its lock. Every method ends soon
 // after its context; under a context that has already ended it changes nothing and
 // returns the error of the context. No error of a Store holds a part of the
 // record. The package storetest tests a Store.
 type Store interface {
 	// Load returns the record, nil if there is none. It takes no lock, and never
-	// returns a part of a record that is being saved.
+	// returns a part of a record that is being saved. The caller may modify the
+	// result.
 	Load(ctx context.Context) ([]byte, error)
 	// TryLock locks the record. It never waits: if the record is locked, it returns
-	// an error that matches ErrLocked at once. The lock outlives ctx.
+	// an error that matches ErrLocked at once. The lock outlives ctx. The Lock is nil
+	// if the error is not.
 	TryLock(ctx context.Context) (Lock, error)
 }
 
@@ -34,18 +36,20 @@ type Store interface {
 // after Unlock, its methods change nothing and return an error that matches
 // [ErrLockLost].
 type Lock interface {
-	// Save replaces the record, whole or not at all. The Store may forget it after
-	// ttl, and keeps it for ever if ttl is 0.
+	// Save replaces the record. If it fails, the old record remains. It does not
+	// retain record, and may refuse one of more than 2,500 bytes. The Store may
+	// forget the record after the ttl of the last Save, and keeps it for ever if that
+	// is 0.
 	Save(ctx context.Context, record []byte, ttl time.Duration) error
-	// Remove leaves no record.
+	// Remove removes the record. It is no error if there is none.
 	Remove(ctx context.Context) error
 	// Unlock takes at most 5 seconds. It may be called more than once.
 	Unlock()
 }
 
 var (
-	// ErrLocked is matched if another process, or another Source, has the lock of a
-	// record.
+	// ErrLocked is matched by the error of TryLock while another Lock of the record
+	// is held.
 	ErrLocked = errors.New("the record is locked")
 	// ErrLockLost is matched if a lock was lost, or unlocked, before it was used.
 	ErrLockLost = errors.New("the lock of the record is lost")
