@@ -84,6 +84,7 @@ func (k *keptSession) isTurn() bool {
 
 // logInShared is the login step of a Source with a Store.
 func (src *Source) logInShared(ctx context.Context, call *loginCall) (*keptSession, error) {
+	lost := 0 // logins whose session could not be saved
 	for n := 1; ; n++ {
 		_, k, err := src.look(ctx, &call.shared)
 		if k != nil || err != nil {
@@ -97,6 +98,12 @@ func (src *Source) logInShared(ctx context.Context, call *loginCall) (*keptSessi
 			}
 			if src.Logger != nil {
 				src.Logger.LogAttrs(ctx, slog.LevelWarn, "Files.com session lock lost", slog.String("error", err.Error()))
+			}
+			if call.shared.loggedIn {
+				lost++
+			}
+			if lost > 1 { // no lock of this Store lasts as long as a login
+				return nil, err
 			}
 		case !errors.Is(err, ErrLocked):
 			return nil, err

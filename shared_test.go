@@ -927,3 +927,20 @@ func TestCloseWakesCallersThatWaitForARevoke(t *testing.T) {
 	assert.ErrorIs(t, <-revoked, session.ErrSourceClosed)
 	assert.Len(t, f.Sessions(), 1, "the session is left to the others")
 }
+
+func TestALockThatIsLostAtEachLoginIsAFailure(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.record.failSave = func(n int) error {
+		if n%2 == 0 { // the save after each Login
+			return session.ErrLockLost
+		}
+		return nil
+	}
+	src := f.source()
+	assert.ErrorIs(t, f.err(src), session.ErrLockLost)
+	var backoff *session.BackoffError
+	assert.ErrorAs(t, f.err(src), &backoff)
+	assert.Equal(t, 2, f.posts())
+	assert.Empty(t, f.Sessions(), "nobody else knows them, so they were logged out")
+}
