@@ -103,6 +103,24 @@ func TestAWrongPasswordIsPostedOnceByRunsAtOnce(t *testing.T) {
 	assert.Equal(t, 1, f.requests("POST", 401))
 }
 
+// The session that is kept already must not hide that the password was refused.
+func TestAWrongPasswordIsPostedOnceWhileASessionIsKept(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.logIn(t, "alice")
+	changed := users()[0]
+	changed.Password = "canary-changed"
+	f.AddUser(changed)
+	for range 3 {
+		_, stderr, status := f.run("login", "--password-file", "password")
+		assert.Equal(t, 1, status)
+		assert.Contains(t, stderr, "the user name or the password is wrong")
+	}
+	assert.Equal(t, 1, f.requests("POST", 401))
+	_, stderr, status := f.run("header")
+	assert.Zero(t, status, "the old session is still used: %s", stderr)
+}
+
 // requests counts the requests of a method that were answered by a status, or by any
 // if that is 0.
 func (f *fixture) requests(method string, status int) int {

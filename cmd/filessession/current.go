@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/filescom/session"
@@ -33,8 +34,19 @@ func (a account) current(ctx context.Context) (*session.Session, error) {
 		store = withoutSession{store, s.ID}
 	}
 	login := &authentication{run: ctx, client: client, account: a, passwordFile: a.PasswordFile, totpSecretFile: a.TOTPSecretFile}
-	s, _, err = login.logInShared(ctx, store)
-	return s, err
+	s, own, err := login.logInShared(ctx, store)
+	if err != nil || !own {
+		return s, err
+	}
+	known, err := loadState(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(known.Accounts, a.sameUser) { // logout ran meanwhile
+		revoke(ctx, client, a)
+		return nil, notLoggedInError("not logged in as " + a.String() + "; run: " + a.loginCommand())
+	}
+	return s, nil
 }
 
 // check returns the stored session, nil if there is none, and an error unless it

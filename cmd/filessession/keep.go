@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -18,10 +19,28 @@ type withoutSession struct {
 // Load returns the record, none if it has that session.
 func (w withoutSession) Load(ctx context.Context) ([]byte, error) {
 	record, err := w.Store.Load(ctx)
-	if err != nil || w.isIn(ctx, record) {
+	if err != nil || !w.isIn(ctx, record) {
+		return record, err
+	}
+	return withSessionOf(record, nil)
+}
+
+// withSessionOf returns a record with the session of another one, without a session if
+// other is nil. What else it has stays, such as the refusal of a password.
+func withSessionOf(record, other []byte) ([]byte, error) {
+	fields, others := map[string]json.RawMessage{}, map[string]json.RawMessage{}
+	if err := json.Unmarshal(record, &fields); err != nil {
 		return nil, err
 	}
-	return record, nil
+	delete(fields, "session")
+	if other != nil {
+		if err := json.Unmarshal(other, &others); err != nil {
+			return nil, err
+		}
+		fields["session"] = others["session"]
+		delete(fields, "failure") // it would keep readers from the session
+	}
+	return json.Marshal(fields)
 }
 
 func (w withoutSession) isIn(ctx context.Context, record []byte) bool {
@@ -57,7 +76,9 @@ func (l keptLock) Save(ctx context.Context, record []byte, ttl time.Duration) er
 			return err
 		}
 		if l.hidden.isIn(ctx, current) {
-			record = current
+			if record, err = withSessionOf(record, current); err != nil {
+				return err
+			}
 		}
 	}
 	return l.Lock.Save(ctx, record, ttl)
