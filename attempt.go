@@ -132,7 +132,7 @@ var (
 )
 
 // onceTransport is the RoundTripper between the http.Client and the transport. It
-// keeps the transport from sending a login twice.
+// keeps the transport from sending a login twice, and redirects from being parsed.
 type onceTransport struct{ base http.RoundTripper }
 
 // RoundTrip removes the Location header of a redirect: net/http parses that before
@@ -143,7 +143,9 @@ func (t onceTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		once.Body, once.GetBody = nil, nil
 	} else if trace, ok := req.Context().Value(traceKey{}).(*requestTrace); ok {
 		once.GetBody = func() (io.ReadCloser, error) { return trace.getBody(req.GetBody) }
-		if _, plain := t.base.(*http.Transport); !plain { // which sends an ordinary body in one piece, and reads none too early
+		// An *http.Transport reads no body without a connection. It writes a body of
+		// another type than bytes.Reader after the header, in a packet of its own.
+		if _, standard := t.base.(*http.Transport); !standard {
 			once.Body = watchedBody{req.Body, trace}
 		}
 	}

@@ -14,6 +14,8 @@ package session
 //	redact.go     which texts may be shown
 //	source.go     Source: the session of one user, renewed when needed
 //	transport.go  Transport: requests that carry the session of a Source
+//	store.go      Store and Lock, the record that processes share, and its encryption
+//	shared.go     how Sources that share a Store agree
 //	store.go      Store and Lock, the record in a Store, its encryption
 //	shared.go     how Sources that share a Store agree
 
@@ -242,7 +244,7 @@ type request struct {
 	form      []byte   // body of a login
 	session   *Session // to log out; nil for a login
 	secrets   secrets
-	noSession bool // the request carried no session; for CheckResponse, the other fields do not say
+	noSession bool // the request carried no session; CheckResponse sets neither form nor session
 
 	mayHaveArrived bool  // at the server, in this attempt or an earlier one
 	answered       error // the error of the last answer
