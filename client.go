@@ -143,7 +143,7 @@ func (c *Client) Create(ctx context.Context, params CreateParams) (*Session, err
 			s, err = c.logIn(ctx, origin, params)
 		}
 	}
-	attempt.note(params, err)
+	attempt.note(ctx, params, err)
 	return s, err
 }
 

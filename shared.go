@@ -12,41 +12,39 @@ import (
 	"time"
 )
 
-// Sources that share a Store communicate only through its record. The login step of each is
-// logInShared: look, lock, look again, log in, save. It decides on what it read under
-// the lock. A session is replaced by its ID: a Source says
-// which one it knows to have ended, and adopts any other one.
+// Sources that share a Store communicate only through its record. The login step
+// of each is logInShared: look, lock, look again, log in, save. It decides on what
+// it read under the lock. A session is replaced by its ID: a Source says which one
+// it knows to have ended, and adopts any other one.
 
 const (
-	storeTimeout   = 5 * time.Second  // of a call of a Store
-	lookUpInterval = 5 * time.Second  // between look-ups of a failure that a Source keeps
-	refusalTime    = 15 * time.Minute // how long a refusal holds for all credentials, unless the API said
-	credentialTime = 24 * time.Hour   // how long a refusal holds for the credentials that were refused
-	maxRefused     = 4                // fingerprints in a record: old passwords cannot clear each other by turns
-	trialTime      = time.Minute      // a session that lasts as long counts as good
-	maxTurns       = 3                // within trialTime: a failure
+	storeTimeout   = 5 * time.Second // of a call of a Store
+	lookUpInterval = 5 * time.Second // between look-ups of a failure that a Source keeps
+	credentialTime = 24 * time.Hour  // how long a refusal holds for the credentials that were refused
+	maxRefused     = 4               // fingerprints in a record: old passwords cannot clear each other by turns
+	trialTime      = time.Minute     // a session that lasts as long counts as good
+	maxTurns       = 3               // within trialTime: a failure
 )
 
 // sharedState is what a Source with a Store knows besides its session. Source.mu
 // guards it.
 type sharedState struct {
 	id       string     // random; names the Source in records
-	ended    string     // the ID of the last session that an answer ended
-	turn     bool       // that end was a turn
+	endedID  string     // of the last session that an answer ended
+	turn     bool       // that end was a turn: see isTurn
 	reset    bool       // Reset was called, and no login has cleared the record since
 	revoking *loginCall // not nil while Revoke works; callers wait for its done
 }
 
 // sharedLogin is the part of a loginCall that a Store needs.
 type sharedLogin struct {
-	ended string        // the ID of the session to replace
-	turn  bool          // its end was a turn
-	reset bool          // failures in the record do not count
-	kept  *loginFailure // what callers get unless the Store says otherwise; nil if nothing
+	endedID string        // of the session to replace
+	turn    bool          // its end was a turn
+	reset   bool          // failures in the record do not count
+	earlier *loginFailure // holds unless the Store says otherwise; nil if there is none
 
 	adopted  bool          // the session is that of another login
-	cleared  bool          // the record was saved without what Reset clears
-	loggedIn bool          // Login was called
+	loggedIn bool          // Login was called, after the record was saved
 	failure  *loginFailure // what callers get from now on; nil: made of the error
 }
 
@@ -55,19 +53,19 @@ func (src *Source) newSharedLogin() sharedLogin {
 	if src.shared.id == "" {
 		src.shared.id = rand.Text()
 	}
-	login := sharedLogin{ended: src.shared.ended, turn: src.shared.turn, reset: src.shared.reset}
+	login := sharedLogin{endedID: src.shared.endedID, turn: src.shared.turn, reset: src.shared.reset}
 	if k := src.kept.Load(); k != nil {
-		login.ended, login.turn = k.session.ID, false
+		login.endedID, login.turn = k.session.ID, false
 	}
 	if src.failure.current() != nil {
-		login.kept = src.failure
+		login.earlier = src.failure
 	}
 	return login
 }
 
 // isLookUp reports whether callers got an error before the login too, and Login
 // was not called.
-func (l *sharedLogin) isLookUp() bool { return l.kept != nil && !l.loggedIn }
+func (l *sharedLogin) isLookUp() bool { return l.earlier != nil && !l.loggedIn }
 
 // lookUpDue reports whether the Store may be asked whether the failure still
 // holds. The caller holds src.mu.
@@ -79,8 +77,11 @@ func (src *Source) lookUpDue() bool {
 // use by this Source, soon after another Source logged in. If sessions are bound
 // to an address, Sources at two addresses replace each other's sessions by turns.
 func (k *keptSession) isTurn() bool {
-	return k.adopted && !k.wasAccepted() && time.Since(k.keptAt) < k.turnWithin
+	return k.isAdopted() && !k.wasAccepted() && time.Since(k.othersSave) < trialTime
 }
+
+// isAdopted reports whether another Source logged in.
+func (k *keptSession) isAdopted() bool { return !k.othersSave.IsZero() }
 
 // logInShared is the login step of a Source with a Store.
 func (src *Source) logInShared(ctx context.Context, call *loginCall) (*keptSession, error) {
@@ -127,37 +128,27 @@ func (src *Source) logInLocked(ctx context.Context, call *loginCall, lock Lock) 
 	if err := r.save(ctx, lock); err != nil {
 		return nil, err
 	}
-	login.cleared = true
 	if login.failure != nil {
 		return nil, login.failure.err
 	}
 	login.loggedIn = true
-	attempt := &sharedAttempt{record: r}
-	returned := false
-	defer func() {
-		if attempt.mu.Lock(); !returned && attempt.changed { // Login panicked or ended its goroutine
-			r.save(ctx, lock)
-		}
-		attempt.mu.Unlock()
-	}()
+	attempt := &sharedAttempt{record: r, lock: lock}
 	k, err = src.logIn(context.WithValue(ctx, attemptKey{}, attempt))
-	returned = true
 	attempt.mu.Lock()
 	defer attempt.mu.Unlock()
 	if err != nil {
-		if login.failure = attempt.fail(err); attempt.changed {
-			if r.save(ctx, lock) != nil && login.failure != nil { // others find out by themselves
-				login.failure.savedAt = time.Time{} // it holds for this Source all the same
-			}
-		}
+		login.failure = attempt.fail(ctx, err)
 		return nil, err
 	}
 	r.keep(k, src.shared.id)
 	if err = r.save(ctx, lock); err == nil {
 		return k, nil
 	}
+	if saved, _ := loadRecord(context.WithoutCancel(ctx), src.Store); saved.has(k.session) {
+		return k, nil // the record was saved, and only the answer was lost
+	}
 	src.mu.Lock()
-	src.toLogOut = append(src.toLogOut, k.session)
+	src.retire(k.session)
 	src.mu.Unlock()
 	src.logOutLate(ctx, call, k.session) // nobody else knows the session
 	return nil, err
@@ -168,15 +159,15 @@ func (src *Source) logInLocked(ctx context.Context, call *loginCall, lock Lock) 
 func (src *Source) look(ctx context.Context, login *sharedLogin) (*record, *keptSession, error) {
 	r, err := loadRecord(ctx, src.Store)
 	if login.reset && errors.Is(err, errUnreadable) {
-		r, err = &record{Version: recordVersion}, nil
+		r, err = &record{}, nil
 	}
-	failure := login.kept
+	failure := login.earlier
 	if err == nil {
 		if k := src.adopt(login, r.Session); k != nil {
 			login.adopted = true
 			return r, k, nil
 		}
-		failure = r.failureFor(login.kept)
+		failure = r.failureFor(login.earlier)
 	}
 	if refusal := failure.current(); refusal != nil && !login.reset {
 		login.failure = failure
@@ -188,13 +179,13 @@ func (src *Source) look(ctx context.Context, login *sharedLogin) (*record, *kept
 // adopt returns a session that was saved, unless it is over or the one to replace.
 // Whether its TimeoutAt is plausible was found by the process that saved it.
 func (src *Source) adopt(login *sharedLogin, s *savedSession) *keptSession {
-	if s == nil || s.ID == login.ended {
+	if s == nil || s.ID == login.endedID {
 		return nil
 	}
 	k, _ := newKeptSession(&s.Session, 0) // loadRecord has validated it
 	k.setLifetime(s.Lifetime, src.early())
 	if s.SavedBy != src.shared.id {
-		k.adopted, k.turnWithin = true, trialTime-k.keptAt.Sub(s.SavedAt)
+		k.othersSave = s.SavedAt
 	}
 	if !k.good() {
 		return nil
@@ -252,12 +243,12 @@ func (r *record) save(ctx context.Context, lock Lock) error {
 // failures after Reset, and the session, unless it is still good. It returns a
 // failure if the session that ended was one turn too many.
 func (r *record) prepare(login *sharedLogin, renewal bool, now time.Time) *loginFailure {
-	turned := login.turn && r.Session != nil && r.Session.ID == login.ended
+	turned := login.turn && r.Session != nil && r.Session.ID == login.endedID
 	if login.reset || r.Session != nil && now.Sub(r.Session.SavedAt) >= trialTime {
 		r.InARow, r.Turns = 0, nil
 	}
 	if login.reset || r.Refusal.left(now) == 0 {
-		r.Refused, r.Refusal = nil, nil
+		r.RefusedCredentials, r.Refusal = nil, nil
 	}
 	if r.Failure = nil; !renewal {
 		r.Session = nil
@@ -265,11 +256,11 @@ func (r *record) prepare(login *sharedLogin, renewal bool, now time.Time) *login
 	if len(r.Salt) == 0 {
 		r.Salt = []byte(rand.Text())
 	}
-	r.Turns = slices.DeleteFunc(r.Turns, func(turn time.Time) bool { return now.Sub(turn) >= trialTime })
-	if turned {
-		r.Turns = append(r.Turns, now)
+	r.Turns = slices.DeleteFunc(r.Turns, func(turn time.Time) bool { return now.Sub(turn).Abs() >= trialTime })
+	if !turned {
+		return nil
 	}
-	if !turned || len(r.Turns) < maxTurns {
+	if r.Turns = append(r.Turns, now); len(r.Turns) < maxTurns {
 		return nil
 	}
 	return r.failAll(errAddressBound, now)
@@ -279,27 +270,32 @@ func (r *record) prepare(login *sharedLogin, renewal bool, now time.Time) *login
 func (r *record) keep(k *keptSession, savedBy string) {
 	s := &savedSession{*k.session, savedBy, k.keptAt, k.lifetime}
 	s.Username, s.Password, s.OTP, s.PartialSessionID = "", "", "", ""
-	r.Session, r.Failure, r.Refused, r.Refusal = s, nil, nil, nil
+	r.Session, r.Failure, r.RefusedCredentials, r.Refusal = s, nil, nil, nil
 }
 
-// failureFor returns the failure that holds for a Source, or nil. What it keeps
-// holds if it is its own, or if it is still in the record.
-func (r *record) failureFor(kept *loginFailure) *loginFailure {
+// has reports whether s is the session of the record.
+func (r *record) has(s *Session) bool { return r != nil && r.Session != nil && r.Session.ID == s.ID }
+
+// failureFor returns the failure that holds for a Source, or nil. An earlier one
+// holds if it is the Source's own, or if it is still in the record.
+func (r *record) failureFor(earlier *loginFailure) *loginFailure {
 	now := time.Now()
 	wait := r.Failure.left(now)
 	switch {
-	case kept != nil && (kept.savedAt.IsZero() || wait > 0 && kept.savedAt.Equal(r.Failure.At)):
-		return kept
+	case earlier != nil && (earlier.savedAt.IsZero() || wait > 0 && earlier.savedAt.Equal(r.Failure.At)):
+		return earlier
 	case wait > 0:
 		err := r.Failure.error()
 		return &loginFailure{err: err, refused: isRefusal(err), until: now.Add(wait), savedAt: r.Failure.At}
-	case kept != nil && r.Refusal.left(now) > 0 && slices.ContainsFunc(kept.fingerprints, r.refuses):
-		return kept
+	case earlier != nil && r.Refusal.left(now) > 0 && slices.ContainsFunc(earlier.fingerprints, r.refuses):
+		return earlier
 	}
 	return nil
 }
 
-func (r *record) refuses(fingerprint uint16) bool { return slices.Contains(r.Refused, fingerprint) }
+func (r *record) refuses(fingerprint uint16) bool {
+	return slices.Contains(r.RefusedCredentials, fingerprint)
+}
 
 // failAll puts a failure into r that holds for all credentials.
 func (r *record) failAll(err error, now time.Time) *loginFailure {
@@ -329,7 +325,7 @@ func newSharedFailure(err error, now time.Time) *sharedFailure {
 // error returns the error that f was made of, as far as it is known. Its text says
 // that the login was another process's.
 func (f *sharedFailure) error() error {
-	const op = "log in by another process that shares the Store"
+	const op = "login by another process that shares the Store"
 	switch {
 	case f.AddressBound:
 		return errAddressBound
@@ -337,19 +333,27 @@ func (f *sharedFailure) error() error {
 		return &transportError{op: op, outcome: ErrOutcomeUnknown, text: "there was no answer", cause: func() error { return nil }}
 	}
 	answer := APIError(*f.Answer)
-	answer.op, answer.err, answer.noSession = op, nil, true
+	answer.op, answer.noSession = op, true
+	for _, text := range []*string{&answer.Type, &answer.Title, &answer.Message, &answer.Instance} {
+		*text = secrets{}.clean(*text)
+	}
+	if answer.StatusCode/100 == 2 {
+		answer.err = ErrInvalidResponse
+	}
 	return &answer
 }
 
 var errAddressBound = errors.New("session: sessions in the Store ended when another process first used them; sessions of this site may be bound to an address: give the processes at each address a Store of their own")
 
 // sharedAttempt is in the context of Login. By it Client.Create learns which
-// credentials were refused before, and tells which ones are refused now.
+// credentials were refused before, and saves which ones are refused now.
 type sharedAttempt struct {
-	mu           sync.Mutex
+	lock Lock
+
+	mu           sync.Mutex // guards the fields below, since a Login may use goroutines
 	record       *record
 	fingerprints []uint16 // of the credentials that were refused, now or before
-	changed      bool     // the record has to be saved
+	unsaved      bool     // a failure could not be saved
 }
 
 type attemptKey struct{}
@@ -362,41 +366,48 @@ func (a *sharedAttempt) check(params CreateParams) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	f := a.record.fingerprint(params)
-	if !a.record.refuses(f) || a.record.Refusal == nil {
+	if !a.record.refuses(f) {
 		return nil
 	}
 	a.fingerprints = append(a.fingerprints, f)
 	return a.record.Refusal.error()
 }
 
-// note keeps the fingerprint of the credentials if err says that they are wrong.
-func (a *sharedAttempt) note(params CreateParams, err error) {
+// note saves the fingerprint of the credentials if err says that they are wrong.
+// It does so at once, since a Login may panic, or try others.
+func (a *sharedAttempt) note(ctx context.Context, params CreateParams, err error) {
 	if a == nil || params.Password == "" || !errors.Is(err, ErrInvalidUsernameOrPassword) {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	f, r := a.record.fingerprint(params), a.record
-	a.fingerprints, a.changed = append(a.fingerprints, f), true
-	r.Refused = append(r.Refused, f)
-	r.Refused = r.Refused[max(0, len(r.Refused)-maxRefused):]
+	a.fingerprints = append(a.fingerprints, f)
+	r.RefusedCredentials = append(r.RefusedCredentials, f)
+	r.RefusedCredentials = r.RefusedCredentials[max(0, len(r.RefusedCredentials)-maxRefused):]
 	r.Refusal = newSharedFailure(err, time.Now())
 	r.Refusal.Wait = credentialTime
+	a.unsaved = r.save(ctx, a.lock) != nil
 }
 
-// fail puts the error of Login into the record as far as it concerns others. It
-// returns the failure that this Source keeps, nil if the error is its own.
-func (a *sharedAttempt) fail(err error) *loginFailure {
-	if errors.Is(err, ErrInvalidUsernameOrPassword) && len(a.fingerprints) > 0 {
-		failure := newLoginFailure(err, 1)
+// fail saves the error of Login as far as it concerns others. It returns the
+// failure that this Source keeps, nil if the error is its own. A failure that
+// cannot be saved holds for this Source all the same.
+func (a *sharedAttempt) fail(ctx context.Context, err error) (failure *loginFailure) {
+	switch {
+	case errors.Is(err, ErrInvalidUsernameOrPassword) && len(a.fingerprints) > 0:
+		failure = newLoginFailure(err, 1)
 		failure.savedAt, failure.fingerprints = a.record.Refusal.At, a.fingerprints
-		return failure
-	}
-	if !isShared(err) {
+	case isShared(err):
+		failure = a.record.failAll(err, time.Now())
+		a.unsaved = a.record.save(ctx, a.lock) != nil
+	default:
 		return nil
 	}
-	a.changed = true
-	return a.record.failAll(err, time.Now())
+	if a.unsaved {
+		failure.savedAt = time.Time{}
+	}
+	return failure
 }
 
 // isShared reports whether the login of another process would fail like the one
@@ -415,8 +426,8 @@ func isShared(err error) bool {
 }
 
 // revokeShared is Revoke of a Source with a Store. It waits for a login of its
-// Source. Callers that need a session meanwhile wait for its end. A second Revoke
-// waits for the first, and then has nothing to do unless that failed.
+// Source. Callers that need a session meanwhile wait for its end, and so does
+// another Revoke, which has nothing to do then unless this one fails.
 func (src *Source) revokeShared(ctx context.Context) error {
 	ctx, cancel := liveContext(ctx)
 	defer cancel()
@@ -437,34 +448,37 @@ func (src *Source) revokeShared(ctx context.Context) error {
 		src.mu.Unlock()
 		return errClosed
 	}
-	revocation := &loginCall{done: make(chan struct{})}
+	revocation := &loginCall{done: make(chan struct{}), logoutErr: errors.New("Source.Logout did not return")}
 	src.shared.revoking = revocation
-	src.takeSessions()
+	held := src.swap(nil)
 	login := src.running
 	if login != nil {
 		login.revoked = true
 	}
 	src.mu.Unlock()
-	outcome := errors.New("session: Source.Logout did not return")
 	defer func() {
 		src.mu.Lock()
 		defer src.mu.Unlock()
-		src.shared.revoking, revocation.logoutErr = nil, outcome
+		src.shared.revoking = nil
 		if !src.closed { // Close has closed it
 			close(revocation.done)
 		}
 	}()
-	err := src.logOutAll(ctx, nil, login, func() {})
-	if err == nil {
-		err = src.revokeRecord(ctx, revocation)
+	if login != nil {
+		if err := waitFor(ctx, login.ended); err != nil {
+			return err
+		}
 	}
-	outcome = err
-	return err
+	revocation.logoutErr = src.revokeRecord(ctx, revocation, held)
+	if login != nil && login.closePanic != nil {
+		panic(login.closePanic)
+	}
+	return revocation.logoutErr
 }
 
 // revokeRecord logs out the session of the Store and those that this Source held,
 // and then removes the former.
-func (src *Source) revokeRecord(ctx context.Context, revocation *loginCall) error {
+func (src *Source) revokeRecord(ctx context.Context, revocation *loginCall, held *keptSession) error {
 	lock, err := src.tryLock(ctx)
 	for n := 1; errors.Is(err, ErrLocked); n++ {
 		if err := revocation.pause(ctx, n); err != nil {
@@ -481,8 +495,11 @@ func (src *Source) revokeRecord(ctx context.Context, revocation *loginCall) erro
 		return err
 	}
 	src.mu.Lock()
-	if s := r.Session; s != nil && !slices.ContainsFunc(src.toLogOut, func(held *Session) bool { return held.ID == s.ID }) {
-		src.toLogOut = append(src.toLogOut, &s.Session)
+	if held != nil {
+		src.retire(held.session)
+	}
+	if r.Session != nil {
+		src.retire(&r.Session.Session)
 	}
 	sessions := src.takeSessions()
 	src.mu.Unlock()

@@ -944,3 +944,82 @@ func TestALockThatIsLostAtEachLoginIsAFailure(t *testing.T) {
 	assert.Equal(t, 2, f.posts())
 	assert.Empty(t, f.Sessions(), "nobody else knows them, so they were logged out")
 }
+
+// S9
+func TestASessionThatWasSavedIsKeptEvenIfTheStoreReportsAnError(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.record.afterSave = func(n int) error {
+		if n == 2 { // the save after Login
+			return errBroken
+		}
+		return nil
+	}
+	id := f.id(f.source())
+	assert.Equal(t, id, f.id(f.source()))
+	assert.Equal(t, 1, f.Counts().Logins)
+	assert.Zero(t, f.Counts().Logouts)
+}
+
+func TestALogoutThatUsesItsOwnSourceGetsAnError(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	src := f.source()
+	var errs []error
+	src.Logout = func(ctx context.Context, s *session.Session) error {
+		_, err := src.Session(ctx)
+		errs = append(errs, err, src.Close(ctx), src.Revoke(ctx))
+		return session.Delete(ctx, s)
+	}
+	f.id(src)
+	assert.NoError(t, src.Revoke(t.Context()))
+	require.Len(t, errs, 3)
+	for _, err := range errs {
+		assert.ErrorIs(t, err, session.ErrInvalidParams)
+		assert.ErrorContains(t, err, "Source.Logout calls its own Source")
+	}
+	assert.Empty(t, f.Sessions())
+}
+
+// S9, S14
+func TestCloseLogsOutASessionThatCouldNotBeSavedNorLoggedOut(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.record.failSave = func(n int) error {
+		if n == 2 {
+			return errBroken
+		}
+		return nil
+	}
+	f.Inject(sessiontest.Fault{Method: "DELETE", Status: 500})
+	src := f.source(session.WithRetries(0))
+	assert.ErrorIs(t, f.err(src), errBroken)
+	assert.Len(t, f.Sessions(), 1)
+	id := f.id(f.source())
+	assert.NoError(t, src.Close(t.Context()))
+	assert.Equal(t, []string{id}, f.Sessions(), "the session of the others is left to them")
+}
+
+func TestTextsOfASharedErrorHoldNoControlCharacters(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.record.set(recordOf(t, map[string]any{"failure": map[string]any{"at": time.Now(), "wait_ns": time.Minute, "answer": map[string]any{
+		"StatusCode": 401, "Type": "not-authenticated/\x1b[2J", "Message": "a\r\nb" + strings.Repeat("c", 1000), "Instance": "\x07",
+	}}}))
+	err := f.err(f.source())
+	assert.ErrorIs(t, err, session.ErrNotAuthenticated)
+	assert.NotRegexp(t, `[[:cntrl:]]`, err.Error())
+	assert.Less(t, len(err.Error()), 500)
+}
+
+func TestASharedAnswerWithoutASessionSaysSo(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.Inject(sessiontest.Fault{Method: "POST", Status: 201, Body: "{}"})
+	f.err(f.source())
+	err := f.err(f.source())
+	assert.ErrorIs(t, err, session.ErrInvalidResponse)
+	assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
+	assert.ErrorContains(t, err, "201 Created: invalid response")
+	assert.Equal(t, 1, f.posts())
+}

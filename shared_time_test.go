@@ -6,11 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/filescom/session"
+	"github.com/jarcoal/httpmock"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -278,6 +280,93 @@ func TestAClockThatIsAheadHoldsNoFailureForLonger(t *testing.T) {
 		var wait *session.BackoffError
 		require.ErrorAs(t, sessionError(t, src), &wait)
 		assert.Equal(t, time.Minute, wait.Wait)
+	})
+}
+
+// S10
+func TestARefusalOfCredentialsEndsAfterADay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		posts := 0
+		mt := httpmock.NewMockTransport()
+		mt.RegisterResponder("POST", "https://app.files.com/api/rest/v1/sessions", func(*http.Request) (*http.Response, error) {
+			posts++
+			return httpmock.NewStringResponse(401, `{"type":"not-authenticated/invalid-username-or-password","http-code":401}`), nil
+		})
+		c := newClient(t, session.WithHTTPClient(&http.Client{Transport: mt}))
+		f := &clockFleet{}
+		src := f.source()
+		src.Login = func(ctx context.Context) (*session.Session, error) { return c.Create(ctx, alice) }
+		start := time.Now()
+		assert.ErrorIs(t, sessionError(t, src), session.ErrInvalidUsernameOrPassword)
+		for time.Since(start) < 24*time.Hour-10*time.Minute {
+			time.Sleep(10 * time.Minute)
+			assert.ErrorIs(t, sessionError(t, src), session.ErrInvalidUsernameOrPassword)
+		}
+		assert.Equal(t, 1, posts)
+		time.Sleep(time.Until(start.Add(24 * time.Hour)))
+		assert.ErrorIs(t, sessionError(t, src), session.ErrInvalidUsernameOrPassword)
+		assert.Equal(t, 2, posts)
+	})
+}
+
+// S10
+func TestARefusalThatCannotBeSavedHoldsForItsSource(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]error{"a wrong password": wrongPassword, "a lock-out": &session.APIError{StatusCode: 401, Type: "not-authenticated/locked-out"}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := &clockFleet{fail: fail}
+				f.record.failSave = func(n int) error {
+					if n > 1 {
+						return errBroken
+					}
+					return nil
+				}
+				src := f.source()
+				for range 20 {
+					assert.ErrorIs(t, sessionError(t, src), session.ErrNotAuthenticated)
+					time.Sleep(10 * time.Second)
+				}
+				assert.Equal(t, 1, f.logins)
+			})
+		})
+	}
+}
+
+// S14
+func TestRevokeLogsOutBeforeItRaisesThePanicOfARenewal(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &clockFleet{lifetime: time.Hour}
+		src := f.source()
+		loggedOut := ""
+		src.Logout = func(_ context.Context, s *session.Session) error { loggedOut = s.ID; return nil }
+		sessionID(t, src)
+		time.Sleep(time.Hour - 30*time.Second)
+		src.Login = func(context.Context) (*session.Session, error) {
+			time.Sleep(time.Second)
+			panic("no code")
+		}
+		sessionID(t, src) // starts a renewal
+		assert.PanicsWithValue(t, "no code", func() { src.Revoke(t.Context()) })
+		assert.Equal(t, "id1", loggedOut)
+		assert.NotContains(t, f.record.get(), "id1")
+	})
+}
+
+// S24
+func TestATurnDatedAheadCountsForAMinute(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &clockFleet{}
+		ahead := time.Now().Add(1000 * time.Hour)
+		f.record.set(recordOf(t, map[string]any{"turns": []time.Time{ahead, ahead, ahead},
+			"session": map[string]any{"id": "other", "saved_by": "other", "saved_at": time.Now()}}))
+		src := f.source()
+		assert.Equal(t, "other", sessionID(t, src))
+		src.Invalidate(&session.Session{ID: "other"})
+		assert.Equal(t, "id1", sessionID(t, src), "the first turn")
 	})
 }
 

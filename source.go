@@ -44,8 +44,8 @@ type Source struct {
 	// the session is there for the next one. It is cancelled when the context of
 	// Close ends. So Login must end by its own timeouts, as Client.Create does. A
 	// panic of Login is raised again in every caller that waits. Under the context
-	// of Login, the methods Session, Close and Revoke of its own Source return an
-	// error.
+	// of Login or Logout, the methods Session, Close and Revoke of their own Source
+	// return an error.
 	Login func(ctx context.Context) (*Session, error)
 
 	// Logout logs out. Nil means Delete, by the client that created s. If it returns
@@ -85,6 +85,8 @@ type Source struct {
 	//   - If the Store fails, a session in use remains in use. Otherwise callers get
 	//     the error of the Store. No login is tried that could not be saved.
 	//   - Close does not log out. Revoke logs out for all. Callers wait meanwhile.
+	//   - Login must not use another Source of the same record: it would wait for
+	//     itself.
 	//
 	// A session that was read from a Store knows no client. So set Logout too, to
 	// Client.Delete: nil means the shared default client, which has none of the
@@ -153,8 +155,7 @@ type keptSession struct {
 	early     time.Duration // the session is renewed this long before its end
 	accepted  atomic.Bool   // an answer did not say that the session has ended
 
-	adopted    bool          // another Source logged in
-	turnWithin time.Duration // from keptAt: how long a first answer that ends the session is a turn
+	othersSave time.Time // when another Source saved the session; zero if this one logged in
 }
 
 // BackoffError is returned while a [Source] waits after a failed login.
@@ -222,16 +223,16 @@ func (src *Source) get(ctx context.Context) (*keptSession, error) {
 	return src.waitForLogin(ctx)
 }
 
-// loginKey is the key of a value in the context of Login.
+// loginKey is the key of a value in the context of Login and Logout.
 type loginKey struct{ src *Source }
 
-// checkContext refuses a context of Login, since Login would wait for itself.
+// checkContext refuses a context of Login or Logout, which would wait for itself.
 func (src *Source) checkContext(ctx context.Context) error {
 	switch {
 	case ctx == nil:
 		return usageError("context is nil; pass context.Background() if there is no other")
 	case ctx.Value(loginKey{src}) != nil:
-		return usageError("Source.Login calls its own Source; log in by Client.Create instead")
+		return usageError("Source.Login or Source.Logout calls its own Source; use a Client there instead")
 	}
 	return nil
 }
@@ -365,10 +366,10 @@ func (src *Source) finish(call *loginCall, k *keptSession, err error, loginPanic
 	defer src.mu.Unlock()
 	src.running = nil
 	call.closePanic = loginPanic
-	src.shared.reset = call.reset || src.shared.reset && !call.shared.cleared && !call.shared.adopted
+	src.shared.reset = call.reset || src.shared.reset && !call.shared.loggedIn && !call.shared.adopted
 	if src.Store == nil && k != nil && (src.closed || call.revoked) {
 		unwanted = true
-		src.toLogOut = append(src.toLogOut, k.session)
+		src.retire(k.session)
 	}
 	if src.closed { // Close has woken the callers
 		return unwanted
@@ -442,8 +443,8 @@ func (src *Source) Invalidate(s *Session) {
 		return
 	}
 	src.swap(nil)
-	src.shared.ended, src.shared.turn = s.ID, k.isTurn()
-	if k.wasAccepted() || k.adopted {
+	src.shared.endedID, src.shared.turn = s.ID, k.isTurn()
+	if k.wasAccepted() || k.isAdopted() {
 		return
 	}
 	src.unaccepted++
@@ -480,9 +481,10 @@ const closeTimeout = 5 * time.Second
 // ended, Close takes up to 5 seconds. If a log-out fails, Close may be called
 // again. A panic of the login is raised again at the end.
 //
-// With a Store, Close logs nobody out: the session is left to the others. Close
-// waits for a login that is running, which saves its session, but not for the
-// login of another process.
+// With a Store, the session is left to the others. Close tries again only those
+// log-outs that have failed: in Revoke, or after a login that could not be saved. It
+// waits for a login that is running, which saves its session, but not for the login
+// of another process.
 func (src *Source) Close(ctx context.Context) error {
 	if err := src.checkContext(ctx); err != nil {
 		return err
@@ -495,8 +497,11 @@ func (src *Source) Close(ctx context.Context) error {
 		}
 	}
 	src.closed = true
+	if src.Store != nil {
+		src.swap(nil) // the session is left to the others
+	}
 	sessions := src.takeSessions()
-	if src.static != nil || src.Store != nil {
+	if src.static != nil {
 		sessions = nil
 	}
 	src.mu.Unlock()
@@ -538,9 +543,16 @@ func (src *Source) Revoke(ctx context.Context) error {
 // logged out.
 func (src *Source) takeSessions() []*Session {
 	if k := src.swap(nil); k != nil {
-		src.toLogOut = append(src.toLogOut, k.session)
+		src.retire(k.session)
 	}
 	return slices.Clone(src.toLogOut)
+}
+
+// retire adds s to the sessions that are to be logged out. The caller holds src.mu.
+func (src *Source) retire(s *Session) {
+	if !slices.ContainsFunc(src.toLogOut, func(other *Session) bool { return other.ID == s.ID }) {
+		src.toLogOut = append(src.toLogOut, s)
+	}
 }
 
 // logOutAll logs sessions out and waits for the end of call, if there is one. It
@@ -589,7 +601,7 @@ func (src *Source) logOut(ctx context.Context, s *Session) error {
 	if logout == nil {
 		logout = func(ctx context.Context, s *Session) error { return Delete(ctx, s) }
 	}
-	if err := logout(ctx, s); err != nil {
+	if err := logout(context.WithValue(ctx, loginKey{src}, true), s); err != nil {
 		return err
 	}
 	src.mu.Lock()
@@ -603,6 +615,10 @@ func (src *Source) Format(f fmt.State, verb rune) {
 	fmt.Fprintf(f, fmt.FormatString(f, verb), "Source")
 }
 
+// refusalTime is how long a lock-out holds, and any other refusal that a Store
+// shares for all credentials, unless the API says it.
+const refusalTime = 15 * time.Minute
+
 func newLoginFailure(err error, count int) *loginFailure {
 	f := &loginFailure{err: err, refused: isRefusal(err), count: count}
 	var api *APIError
@@ -614,7 +630,7 @@ func newLoginFailure(err error, count int) *loginFailure {
 	case !f.refused:
 		f.until = time.Now().Add(max(retryAfter, backoff(count, time.Second, time.Minute)))
 	case errors.Is(err, ErrLockedOut):
-		f.until = time.Now().Add(cmp.Or(retryAfter, 15*time.Minute))
+		f.until = time.Now().Add(cmp.Or(retryAfter, refusalTime))
 	}
 	return f
 }

@@ -511,7 +511,7 @@ func TestALoginThatUsesItsOwnSourceGetsAnError(t *testing.T) {
 		defer cancel()
 		_, err := src.Session(child)
 		for _, err := range []error{err, src.Close(child), src.Revoke(child)} {
-			assert.EqualError(t, err, "session: Source.Login calls its own Source; log in by Client.Create instead")
+			assert.EqualError(t, err, "session: Source.Login or Source.Logout calls its own Source; use a Client there instead")
 		}
 		_, err2 := other.Session(ctx)
 		assert.NoError(t, err2, "another Source may be used")
@@ -519,7 +519,7 @@ func TestALoginThatUsesItsOwnSourceGetsAnError(t *testing.T) {
 	}}
 	for range 2 {
 		_, err := src.Session(t.Context())
-		assert.EqualError(t, err, "nested: session: Source.Login calls its own Source; log in by Client.Create instead")
+		assert.EqualError(t, err, "nested: session: Source.Login or Source.Logout calls its own Source; use a Client there instead")
 		assert.ErrorIs(t, err, session.ErrInvalidParams)
 	}
 	assert.NoError(t, src.Close(t.Context()), "which Login did not close")

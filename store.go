@@ -55,11 +55,14 @@ var (
 	ErrLockLost = errors.New("the lock of the record is lost")
 )
 
-// LoadSession returns the session that is stored, nil if there is none. It does
-// not check whether the session is still good. Use [Source.Store] to share a
-// session: LoadSession is for programs that look at it.
+// LoadSession returns the session that is stored, nil if there is none. It is for
+// programs that look at a session: use [Source.Store] to share one. It takes no
+// lock, and does not check whether the session is still good. The session is the
+// caller's. It knows no client: see [Delete].
 //
-// The session knows no client: see [Delete].
+// The error is that of the Store, or says that the record is encrypted or of a newer
+// version. It matches [ErrInvalidParams] if ctx or store is nil. A record that
+// cannot be read counts as none.
 func LoadSession(ctx context.Context, store Store) (*Session, error) {
 	if ctx == nil || store == nil {
 		return nil, usageError("LoadSession requires a context and a Store; one of them is nil")
@@ -74,15 +77,15 @@ func LoadSession(ctx context.Context, store Store) (*Session, error) {
 // record is what a Store keeps. Its JSON form may gain members within version 1.
 // All times are by the clock of the process that saved them.
 type record struct {
-	Version int            `json:"v"`
+	Version float64        `json:"v"`
 	Session *savedSession  `json:"session,omitempty"`
 	Failure *sharedFailure `json:"failure,omitempty"`  // holds for all credentials; nil after a login that succeeded
 	InARow  int            `json:"in_a_row,omitempty"` // how many failures there were since a session was good for a minute
 	Turns   []time.Time    `json:"turns,omitempty"`    // see keptSession.isTurn
 
-	Refused []uint16       `json:"refused,omitempty"` // fingerprints of the credentials for which Refusal holds
-	Refusal *sharedFailure `json:"refusal,omitempty"`
-	Salt    []byte         `json:"salt,omitempty"` // of the fingerprints
+	Refusal            *sharedFailure `json:"refusal,omitempty"` // holds for some credentials
+	RefusedCredentials []uint16       `json:"refused,omitempty"` // their fingerprints
+	Salt               []byte         `json:"salt,omitempty"`    // of the fingerprints
 }
 
 type savedSession struct {
@@ -119,22 +122,26 @@ func loadRecord(ctx context.Context, store Store) (*record, error) {
 	return parseRecord(data)
 }
 
-// parseRecord reads the version before anything else, since a newer one may give
-// the members other types. A record that cannot be read counts as none: otherwise
-// it would have to be deleted by hand.
+// parseRecord reads a record. One that cannot be read counts as none: otherwise it
+// would have to be deleted by hand. One of a newer version is an error, even if it
+// gives the members other types.
 func parseRecord(data []byte) (*record, error) {
-	var version struct {
-		V float64 `json:"v"`
+	if bytes.HasPrefix(data, []byte(encryptedPrefix)) {
+		return nil, fmt.Errorf("session: load from the Store: %w: it is encrypted; use NewEncryptedStore", errUnreadable)
 	}
 	r := &record{}
+	if json.Unmarshal(data, r) != nil {
+		var only struct {
+			Version float64 `json:"v"`
+		}
+		json.Unmarshal(data, &only)
+		r = &record{Version: only.Version}
+	}
 	switch {
-	case bytes.HasPrefix(data, []byte(encryptedPrefix)):
-		return nil, fmt.Errorf("session: load from the Store: %w: it is encrypted; use NewEncryptedStore", errUnreadable)
-	case json.Unmarshal(data, &version) != nil || version.V < recordVersion:
-	case version.V > recordVersion:
-		return nil, fmt.Errorf("session: load from the Store: the record has version %v; update this program, which reads version %d", version.V, recordVersion)
-	case json.Unmarshal(data, r) != nil:
-		r = &record{}
+	case r.Version > recordVersion:
+		return nil, fmt.Errorf("session: load from the Store: the record has version %v; update this program, which reads version %d", r.Version, recordVersion)
+	case r.Version < recordVersion:
+		return &record{}, nil
 	}
 	if s := r.Session; s != nil {
 		if _, err := s.validate(DefaultBaseURL); err != nil {
@@ -147,7 +154,6 @@ func parseRecord(data []byte) (*record, error) {
 			failure.Wait = min(failure.Wait, credentialTime)
 		}
 	}
-	r.Version = recordVersion
 	return r, nil
 }
 
@@ -162,6 +168,7 @@ func (r *record) encode(now time.Time) (data []byte, ttl time.Duration, err erro
 	case r.Session != nil:
 		ttl = max(ttl, r.Session.TimeoutAt.Sub(now))
 	}
+	r.Version = recordVersion
 	data, err = json.Marshal(r)
 	for _, f := range []*sharedFailure{r.Failure, r.Refusal} {
 		if len(data) > largeRecord && f != nil && f.Answer != nil {
@@ -207,18 +214,23 @@ type encryptedStore struct {
 }
 
 // NewEncryptedStore returns a Store that keeps its record in another Store,
-// encrypted by AES-256-GCM. Whoever can read the record of a Store acts as the
-// user, so encrypt it if others can read it, as in a database. A key is 32 random
-// bytes. The first key encrypts, and all decrypt.
+// encrypted by AES-256-GCM. Use it if others can read the other Store, as in a
+// database: whoever can read a record acts as the user, and whoever can write one
+// decides where later calls go.
 //
-// The name is authenticated with the record: a record that was copied from another
-// name cannot be read. It may be any text, such as the site and the user.
+// A key is 32 random bytes. The first key encrypts, and all decrypt. The keys are
+// copied. The name is authenticated with the record: a record that was copied from
+// another name cannot be read. It may be any text, such as the site and the user.
+// An old record of the same name that somebody puts back is not noticed.
 //
 // A record that no key decrypts is an error and is left as it is, since processes
 // with different keys would otherwise replace each other's sessions for ever. If
 // the key is lost, call [Source.Reset]: the next login replaces the record. To
 // rotate a key, add the new one as the second key of every process, then make it
 // the first one of every process, then remove the old one after 30 days.
+//
+// The error matches [ErrInvalidParams] if store is nil, there is no key, or a key has
+// another length.
 func NewEncryptedStore(store Store, name string, keys ...[]byte) (Store, error) {
 	if store == nil || len(keys) == 0 {
 		return nil, usageError("NewEncryptedStore requires a Store and a key of 32 random bytes; one of them is missing")
@@ -228,11 +240,8 @@ func NewEncryptedStore(store Store, name string, keys ...[]byte) (Store, error) 
 		if len(key) != 32 {
 			return nil, usageError(fmt.Sprintf("NewEncryptedStore: key %d has %d bytes; AES-256 requires 32", i+1, len(key)))
 		}
-		block, _ := aes.NewCipher(key) // fails for other lengths alone
-		aead, err := cipher.NewGCMWithRandomNonce(block)
-		if err != nil {
-			return nil, err
-		}
+		block, _ := aes.NewCipher(key)                 // fails for other lengths alone
+		aead, _ := cipher.NewGCMWithRandomNonce(block) // fails for other ciphers alone
 		s.keys = append(s.keys, aead)
 	}
 	return s, nil

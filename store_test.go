@@ -27,9 +27,10 @@ type memory struct {
 	owner               *memoryLock
 	loads, locks, saves int
 
-	fail     error                 // of every call
-	failSave func(save int) error  // of the nth Save, from 1
-	onLock   func(m *memory) error // before TryLock; may change data
+	fail      error                 // of every call
+	failSave  func(save int) error  // of the nth Save, from 1
+	afterSave func(save int) error  // of the nth Save, which takes effect
+	onLock    func(m *memory) error // before TryLock; may change data
 }
 
 func (m *memory) store() session.Store { return memoryStore{m} }
@@ -112,6 +113,9 @@ func (l *memoryLock) Save(ctx context.Context, record []byte, ttl time.Duration)
 		}
 	}
 	l.data, l.ttl = bytes.Clone(record), ttl
+	if l.afterSave != nil {
+		return l.afterSave(l.saves)
+	}
 	return nil
 }
 
@@ -275,7 +279,7 @@ func TestARecordThatCannotBeReadCountsAsNone(t *testing.T) {
 
 func TestARecordOfANewerVersionIsLeftAsItIs(t *testing.T) {
 	t.Parallel()
-	for _, record := range []string{`{"v":2}`, `{"v":2,"session":["of another type"]}`, `{"v":1.5}`, `{"v":1e300}`} {
+	for _, record := range []string{`{"v":2}`, `{"v":2,"session":["of another type"]}`, `{"turns":["soon"],"v":2}`, `{"v":1.5}`, `{"v":1e300}`} {
 		f := newFleet(t)
 		f.record.set(record)
 		src := f.source()
