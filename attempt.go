@@ -47,7 +47,7 @@ func (c *Client) attempt(ctx context.Context, r *request) (*answer, error) {
 	switch {
 	case err == nil:
 		return readAnswer(ctx, r, resp.RawResponse), nil
-	case trace.established.Load() > maxConnections: // it was cancelled for that
+	case trace.established.Load() > maxConnections: // the trace has canceled it
 		return nil, newTransportError(context.Background(), r, ErrOutcomeUnknown, errTooManyConnections)
 	case trace.neverConnected(c.http.Transport == nil):
 		return nil, newTransportError(ctx, r, ErrNotSent, err)
@@ -104,8 +104,8 @@ func (t *requestTrace) neverConnected(sharedTransport bool) bool {
 }
 
 // getBody returns the body of a request again, unless HTTP/2 has sent it already.
-// HTTP/1.1 asks for it only if a kept connection took no byte of the request, which
-// was written to a buffer by then.
+// HTTP/1.1 asks for it only if an idle connection turned out to be closed. Until
+// then the request was written to a buffer only.
 func (t *requestTrace) getBody(again func() (io.ReadCloser, error)) (io.ReadCloser, error) {
 	t.bodyUsed.Store(true)
 	if t.written.Load() && t.http2.Load() {
@@ -114,7 +114,7 @@ func (t *requestTrace) getBody(again func() (io.ReadCloser, error)) (io.ReadClos
 	return again()
 }
 
-// watchedBody tells trace that it is read.
+// watchedBody reports each read to trace.
 type watchedBody struct {
 	io.ReadCloser
 	trace *requestTrace
@@ -132,19 +132,20 @@ var (
 )
 
 // onceTransport is the RoundTripper between the http.Client and the transport. It
-// keeps the transport from sending a login twice, and redirects from being parsed.
+// prevents the transport from sending a login twice, and net/http from parsing
+// redirects.
 type onceTransport struct{ base http.RoundTripper }
 
 // RoundTrip removes the Location header of a redirect: net/http parses that before
 // it calls CheckRedirect, and quotes a bad one in its error.
 func (t onceTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	once := *req
-	if req.ContentLength == 0 { // resty gives a log-out an empty body, which net/http would have to probe
+	if req.ContentLength == 0 { // resty adds an empty body to a log-out, which net/http would have to probe
 		once.Body, once.GetBody = nil, nil
 	} else if trace, ok := req.Context().Value(traceKey{}).(*requestTrace); ok {
 		once.GetBody = func() (io.ReadCloser, error) { return trace.getBody(req.GetBody) }
-		// An *http.Transport reads no body without a connection. It writes a body of
-		// another type than bytes.Reader after the header, in a packet of its own.
+		// An *http.Transport reads no body without a connection. It would write a
+		// body of an unknown type after the header, in a separate packet.
 		if _, standard := t.base.(*http.Transport); !standard {
 			once.Body = watchedBody{req.Body, trace}
 		}
@@ -174,9 +175,9 @@ func readAnswer(ctx context.Context, r *request, resp *http.Response) *answer {
 	return a
 }
 
-// readBody reads the body of resp under ctx and closes it. In HTTP/2 both may
-// wait for other requests on the connection, whatever the context: so neither is
-// waited for once ctx has ended.
+// readBody reads the body of resp under ctx and closes it. In HTTP/2, either call
+// may wait for other requests on the connection, even after ctx has ended. So
+// readBody does not wait for them after that.
 func readBody(ctx context.Context, resp *http.Response) ([]byte, error) {
 	if resp.ProtoMajor < 2 {
 		return readAndClose(resp.Body)
@@ -219,9 +220,9 @@ func readLimited(r io.Reader) ([]byte, error) {
 	return data, err
 }
 
-// decompress decodes data if it is a gzip, whatever its Content-Encoding says. A request
-// asks for no compression, so that net/http, which does not limit the bytes that
-// it decodes, decodes nothing.
+// decompress decodes data if it is gzip, whatever its Content-Encoding says.
+// Requests ask for no compression, since net/http would decode an answer of any
+// size.
 func decompress(data []byte) ([]byte, error) {
 	if !bytes.HasPrefix(data, []byte("\x1f\x8b")) {
 		return data, nil

@@ -3,20 +3,18 @@ package session
 // The files of this package:
 //
 //	session.go    Session, how it prints, and the package functions
-//	client.go     a login and a log-out in steps; when a request is tried again
+//	client.go     the steps of a login and of a log-out; when a request is tried again
 //	attempt.go    one attempt: a request, its connection, its answer
 //	pool.go       the transport that clients share
 //	options.go    Option and every With function
 //	origin.go     which base URLs are accepted, and where a login may be moved
 //	params.go     the parameters of a login and their form
 //	decode.go     the JSON of answers
-//	errors.go     the errors, and which answer becomes which
+//	errors.go     the errors, and which answer leads to which error
 //	redact.go     which texts may be shown
 //	source.go     Source: the session of one user, renewed when needed
 //	transport.go  Transport: requests that carry the session of a Source
 //	store.go      Store and Lock, the record that processes share, and its encryption
-//	shared.go     how Sources that share a Store agree
-//	store.go      Store and Lock, the record in a Store, its encryption
 //	shared.go     how Sources that share a Store agree
 
 import (
@@ -43,11 +41,11 @@ type Client struct {
 	rest *resty.Client // nil in the zero value
 }
 
-// NewClient returns a client that is configured by opts. It returns the error of
-// the first bad option, which matches [ErrInvalidParams]. A Client need not be
-// closed. All clients without [WithHTTPClient] share one transport, which takes its
-// proxy from the environment ([http.ProxyFromEnvironment]) and does not limit
-// connections.
+// NewClient returns a client that is configured by opts. It returns the error of the
+// first bad option, which matches [ErrInvalidParams]. A Client need not be closed.
+// All clients without [WithHTTPClient] share one transport, which takes its proxy
+// from the environment ([http.ProxyFromEnvironment]) and does not limit the number
+// of connections.
 func NewClient(opts ...Option) (*Client, error) {
 	c := &Client{config: config{
 		base:      DefaultBaseURL,
@@ -67,8 +65,8 @@ func NewClient(opts ...Option) (*Client, error) {
 	return c, nil
 }
 
-// newREST returns a resty client over a copy of the caller's http.Client. Nothing
-// changes it later: resty has no lock for its fields.
+// newREST returns a resty client over a copy of the caller's http.Client. It must
+// not be changed later, since resty does not lock its fields.
 func newREST(c config) *resty.Client {
 	hc := c.http
 	hc.Jar = nil
@@ -116,18 +114,18 @@ func (c *Client) orDefault(ctx context.Context, op string) (*Client, error) {
 
 // Create logs a user in. The error is, or wraps:
 //
-//   - [ErrInvalidParams]: a parameter is refused, nothing was sent;
-//   - *[APIError]: the server refuses the login, see the Err variables;
+//   - [ErrInvalidParams]: a parameter is refused and was not sent;
+//   - *[APIError]: the server refuses the login; see the Err variables;
 //   - *[TwoFactorError]: the server requires a second factor, and there is no
 //     [WithOTP], or the code that was sent is not enough;
 //   - *[RegionMismatchError]: the site is served from a host that is not trusted;
-//   - [ErrNotSent]: no connection was established, or ctx had ended before;
+//   - [ErrNotSent]: no connection was established, or ctx had already ended;
 //   - [ErrOutcomeUnknown]: there was no answer, a 5xx, or an invalid success. Only
-//     then may a session exist that nobody holds;
+//     in this case, a session may exist that nobody knows;
 //   - the error of the [OTPFunc].
 //
-// Create posts once for each host and code. It posts again only if no connection
-// was established.
+// Create sends one POST for each host and each code. It repeats a POST only if no
+// connection was established.
 func (c *Client) Create(ctx context.Context, params CreateParams) (*Session, error) {
 	c, err := c.orDefault(ctx, "log in")
 	if err != nil {
@@ -202,12 +200,12 @@ func (c *Client) post(ctx context.Context, base string, params CreateParams, hid
 	return s, err
 }
 
-// Delete logs s out, at the origin and with the User-Agent that s names. It
-// returns nil if the session has already ended. It does not modify s. It tries
-// again after a failure: see [WithRetries]. With a server that does not answer, all
-// tries take three times the limit of [WithTimeout]. It sends nothing if ctx has
-// ended: to log out nonetheless, pass a context made by [context.WithoutCancel] and
-// [context.WithTimeout]. The error is, or wraps,
+// Delete logs s out. It sends the request to s.BaseURL with s.UserAgent, and uses
+// those of the client if they are empty. It returns nil if the session has already
+// ended. It does not modify s. It tries again after a failure: see [WithRetries]. If
+// the server does not answer, each try takes as long as [WithTimeout] allows. Delete
+// sends nothing if ctx has ended. To log out even then, derive a context with
+// [context.WithoutCancel] and [context.WithTimeout]. The error is, or wraps,
 // [ErrInvalidParams], an *[APIError], [ErrNotSent] or [ErrOutcomeUnknown].
 func (c *Client) Delete(ctx context.Context, s *Session) error {
 	c, err := c.orDefault(ctx, "log out")
@@ -238,7 +236,7 @@ func (c *Client) Delete(ctx context.Context, s *Session) error {
 
 // request describes one API call.
 type request struct {
-	op        string // the call in words, for errors
+	op        string // the call in words, for error messages
 	method    string
 	base      string   // origin
 	form      []byte   // body of a login
@@ -246,7 +244,7 @@ type request struct {
 	secrets   secrets
 	noSession bool // the request carried no session; CheckResponse sets neither form nor session
 
-	mayHaveArrived bool  // at the server, in this attempt or an earlier one
+	mayHaveArrived bool  // the server may have received this attempt or an earlier one
 	answered       error // the error of the last answer
 }
 
@@ -274,9 +272,9 @@ func (c *Client) do(ctx context.Context, r *request, check func(*answer) error) 
 	}
 }
 
-// retryable reports whether r may be sent again after err. A login may not, once
-// it may have arrived: it could lock the user out, send another SMS, or leave a
-// session behind. A log-out may, since it is idempotent.
+// retryable reports whether r may be sent again after err. A login that may have
+// arrived is not sent again, since it could lock the user out, send another SMS, or
+// leave a session behind. A log-out is sent again, since it is idempotent.
 func (r *request) retryable(err error) bool {
 	idempotent := r.method == http.MethodDelete
 	switch failed := err.(type) {

@@ -13,10 +13,10 @@ import (
 	"unicode/utf8"
 )
 
-// decodeSession decodes the answer to a login. It requires a JSON object with
-// one valid id and nothing after it. Any other field that cannot be decoded
-// keeps its zero value, so that no live session is lost for it. Raw is a part of
-// data.
+// decodeSession decodes the answer to a login. It requires a JSON object with one
+// valid id and nothing after it. Any other field that cannot be decoded keeps its
+// zero value, so that a bad field does not lose a live session. Raw shares the
+// memory of data.
 func decodeSession(data []byte) (*Session, error) {
 	object := trimJSON(data)
 	if !json.Valid(object) || object[0] != '{' {
@@ -85,8 +85,8 @@ type errorBody struct {
 	itemData                       json.RawMessage // data of the first object in errors
 }
 
-// parseError returns the parts of an error: those of the body, or where it has
-// none, those of the header.
+// parseError returns the parts of an error. It takes them from the body, or from the
+// header if the body does not have them.
 func (a *answer) parseError() errorBody {
 	var body errorBody
 	if value := trimJSON(a.body); json.Valid(value) {
@@ -159,8 +159,8 @@ func decodeChallenge(data []byte) *TwoFactorError {
 	return challenge
 }
 
-// regionHost returns the host that a region mismatch names, in its data or by the
-// only header that does.
+// regionHost returns the host that a region mismatch names, in its data or in its
+// only X-Files-Host header.
 func (a *answer) regionHost(body errorBody) string {
 	for _, data := range [...]json.RawMessage{body.data, body.itemData} {
 		if host := parseString(pick(data, "host")["host"]); host != "" {
@@ -181,9 +181,9 @@ func trimJSON(data []byte) []byte {
 const jsonSpace = " \t\r\n"
 
 // members yields the keys and values of a JSON object, or the values of an array
-// with a nil key; nothing of any other value. The value must be valid JSON without
-// space around it. Of a key it decodes \u escapes alone: no key of the API needs
-// another one, and a hostile answer may have 10,000 keys.
+// with a nil key. It yields nothing for any other value. The value must be valid
+// JSON without space around it. In keys it decodes only \u escapes, since keys of
+// the API have no others and a hostile answer may have 10,000 keys.
 func members(value []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
 		if len(value) == 0 || value[0] != '{' && value[0] != '[' {
@@ -229,7 +229,8 @@ func stringEnd(value []byte, i int) int {
 	return i
 }
 
-// pick returns the values of a JSON object under keys, the last of each.
+// pick returns the values of keys in a JSON object. If a key occurs twice, the last
+// one counts.
 func pick(object []byte, keys ...string) map[string][]byte {
 	picked := make(map[string][]byte, len(keys))
 	for key, value := range members(object) {
@@ -240,7 +241,7 @@ func pick(object []byte, keys ...string) map[string][]byte {
 	return picked
 }
 
-// maxElements limits every list of an answer. One of 64 KiB can hold 32,000
+// maxElements limits every list of an answer. An answer of 64 KiB can hold 32,000
 // elements, and a U2FSignRequest takes 64 bytes.
 const maxElements = 32
 
@@ -329,7 +330,7 @@ func validType(kind string) bool {
 
 // retryAfter returns the wait that the Retry-After header asks for, in seconds or
 // until a date. It returns 0 for a wait that is negative or longer than a day. A
-// date is relative to the clock of the server.
+// date is compared with the Date header, if there is one.
 func retryAfter(header http.Header, now time.Time) time.Duration {
 	value := header.Get("Retry-After")
 	var wait time.Duration

@@ -19,12 +19,13 @@ import (
 
 // Use [errors.Is] to compare errors of this package with these.
 var (
-	// ErrInvalidParams is matched if a parameter or an option is refused. Nothing was
-	// sent with it.
+	// ErrInvalidParams is matched if a parameter or an option is refused. The
+	// refused value was not sent.
 	ErrInvalidParams = errors.New("invalid parameters")
 	// ErrNotAuthenticated is matched if the API refuses the user: the password or
-	// the code is wrong, the user is locked out, a second factor is required, the
-	// session has ended. A 401 of unknown type matches, a region mismatch does not.
+	// the code is wrong, the user is locked out, a second factor is required, or the
+	// session has ended. A 401 of unknown type also matches. A region mismatch does
+	// not.
 	ErrNotAuthenticated = errors.New("not authenticated")
 	// ErrInvalidUsernameOrPassword is matched if the API refuses the user name or the
 	// password.
@@ -35,35 +36,36 @@ var (
 	// lasts is a setting of the site.
 	ErrLockedOut = errors.New("locked out")
 	// ErrRateLimited is matched after too many requests. APIError.RetryAfter says
-	// how long to wait, if the server said it.
+	// how long to wait, if the server sent that.
 	ErrRateLimited = errors.New("rate limited")
 	// ErrSessionEnded is matched if a request carried a session that the API does
 	// not know, or no longer knows. No error of Create matches it.
 	ErrSessionEnded = errors.New("session ended")
-	// ErrInvalidResponse is matched by an answer with a status of success and no
-	// session in it.
+	// ErrInvalidResponse is matched if the answer to a login has a status of success
+	// but no valid session.
 	ErrInvalidResponse = errors.New("invalid response")
-	// ErrNotSent is matched by errors of requests that never left: no connection
-	// was established, or the context had ended before.
+	// ErrNotSent is matched if the request was not sent: no connection was
+	// established, or the context had already ended.
 	ErrNotSent = errors.New("not sent")
-	// ErrOutcomeUnknown is matched if the server may have done what was asked, or
-	// not: the connection broke after the request was sent, or the answer was a 5xx
-	// or an invalid success. After a login, a session may exist that nobody holds.
+	// ErrOutcomeUnknown is matched if it is unknown whether the request took effect:
+	// the connection broke after the request was sent, or the answer was a 5xx or an
+	// invalid success. After a login, a session may exist that nobody knows. It ends
+	// by itself.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
 	// ErrSourceClosed is matched if the Source was closed.
 	ErrSourceClosed = errors.New("source closed")
 )
 
-// APIError is an answer of the server other than success. It matches the Err
-// variables by Type or by StatusCode. Either is enough, since the API pairs them
-// loosely. These statuses match without a type: 401 ErrNotAuthenticated, 429
-// ErrRateLimited, 2xx ErrInvalidResponse and ErrOutcomeUnknown, 5xx
-// ErrOutcomeUnknown.
+// APIError is an answer of the server that is not a success. It matches the Err
+// variables by Type or by StatusCode. One of the two is enough, since the API does
+// not always send the same pairs. These statuses match without a type: 401
+// ErrNotAuthenticated, 429 ErrRateLimited, 2xx ErrInvalidResponse and
+// ErrOutcomeUnknown, 5xx ErrOutcomeUnknown.
 //
-// Type, Title, Message and Instance are texts of the server: without control
-// characters, cut to 256 bytes, and redacted if they repeat a secret of the
-// request. Data is as the server sent it. It may hold a partial session ID, and
-// is not printed.
+// Type, Title, Message and Instance are texts of the server. They have no control
+// characters, are cut to 256 bytes, and are redacted if they repeat a secret of the
+// request. Data is as the server sent it. It may hold a partial session ID, so it is
+// not printed.
 type APIError struct {
 	StatusCode int             // from the status line, whatever the body says
 	Type       string          // such as "not-authenticated/locked-out"; from the body, else from X-Files-Error-Class
@@ -74,11 +76,11 @@ type APIError struct {
 	Data       json.RawMessage // depends on Type; nil if there is none
 
 	op        string // what was being done
-	err       error  // what is wrong with the answer, or what to do; nil if there is nothing to say
+	err       error  // what is wrong with the answer, or what to do; may be nil
 	noSession bool   // the request carried no session
 }
 
-// Error holds no secret and no part of an answer that is not JSON.
+// Error returns a text without secrets. It quotes no answer that is not JSON.
 func (e *APIError) Error() string {
 	var b strings.Builder
 	b.WriteString("session: ")
@@ -101,7 +103,7 @@ func (e *APIError) Error() string {
 	case e.RetryAfter > 0:
 		b.WriteString(": try again in " + e.RetryAfter.String())
 	case e.Is(ErrRateLimited):
-		b.WriteString(": try again later, the server does not say when")
+		b.WriteString(": try again later; the server does not say when")
 	}
 	if e.Instance != "" {
 		b.WriteString(" (instance " + e.Instance + ")")
@@ -109,11 +111,11 @@ func (e *APIError) Error() string {
 	return b.String()
 }
 
-// Unwrap returns the error that says what is wrong with the answer, nil if it is
-// whole.
+// Unwrap returns the error that makes the answer unusable, such as a body that was
+// cut off, or nil.
 func (e *APIError) Unwrap() error { return e.err }
 
-// Is matches the Err variables.
+// Is reports whether e matches target, one of the Err variables.
 func (e *APIError) Is(target error) bool {
 	group, name := splitType(e.Type)
 	switch target {
@@ -155,10 +157,10 @@ func (e APIError) LogValue() slog.Value {
 // second factor. It matches ErrNotAuthenticated, and [errors.As] finds the
 // [APIError].
 //
-// A program may keep it, with the parameters of the first call, while a person
-// looks for the code. [TwoFactorError.Answer] then makes the parameters of the
-// second call. Printing, logging and marshalling a TwoFactorError shows no secret:
-// to store it outside the process, store its fields.
+// A program may keep it, with the parameters of the first call, while a person looks
+// for the code. [TwoFactorError.Answer] then returns the parameters of the second
+// call. Printing, logging and marshalling a TwoFactorError shows no secret: to store
+// it outside the process, store its fields.
 type TwoFactorError struct {
 	Methods          []string // "totp", "sms", "yubi", "u2f", "webauthn" and others, as the API spells them; at most 32
 	PartialSessionID string   // secret: takes the place of the password; empty if the API sent none
@@ -170,7 +172,7 @@ type TwoFactorError struct {
 // API 1.1.
 type U2FSignRequest struct{ AppID, Challenge, Version, KeyHandle string }
 
-// Error names the methods and holds no secret.
+// Error returns a text that names the methods and holds no secret.
 func (e *TwoFactorError) Error() string {
 	text := "a second factor is required"
 	if len(e.Methods) > 0 {
@@ -192,8 +194,7 @@ func (e *TwoFactorError) Unwrap() error { return e.Err }
 //
 // The answer of a key (methods yubi, u2f and webauthn) is sent with the partial
 // session ID and without the password. A code of digits is sent with the password,
-// unless only keys are offered. The official command-line tool sends these two
-// forms.
+// unless only keys are offered. The official command-line tool does the same.
 func (e *TwoFactorError) Answer(params CreateParams, code string) CreateParams {
 	code = strings.TrimSpace(code)
 	if joined := strings.Join(strings.Fields(code), ""); isDigits(joined) {
@@ -238,7 +239,7 @@ type RegionMismatchError struct {
 	Err  error  // the *APIError
 }
 
-// Error names the host and says how to use it.
+// Error returns a text that names the host and says how to use it.
 func (e *RegionMismatchError) Error() string {
 	text := "the site is served from another host; ask Files.com for its base URL"
 	if e.Host != "" {
@@ -253,12 +254,12 @@ func (e *RegionMismatchError) Error() string {
 // Unwrap returns the *APIError.
 func (e *RegionMismatchError) Unwrap() error { return e.Err }
 
-// CheckResponse is for the caller's own calls to the API. It returns nil for a
-// 2xx, of which it reads nothing, else the typed error of the answer: an
-// *[APIError], a *[TwoFactorError] or a *[RegionMismatchError]. It reads at most
-// 64 KiB of the body. The caller can read the body again from its start, including
-// an error at its end, and closes it. The error matches [ErrSessionEnded] only if
-// the request carried [AuthHeader]. A nil resp is [ErrInvalidParams].
+// CheckResponse checks the answer to a call that the caller made. It returns nil for
+// a 2xx, whose body it does not read. For any other status it returns an
+// *[APIError], a *[TwoFactorError] or a *[RegionMismatchError], and reads at most 64
+// KiB of the body. The caller can still read the whole body, including an error at
+// its end, and must close it. The error matches [ErrSessionEnded] only if the
+// request carried [AuthHeader]. It matches [ErrInvalidParams] if resp is nil.
 func CheckResponse(resp *http.Response) error {
 	return checkResponse(resp, resp != nil && resp.Request != nil && resp.Request.Header.Get(AuthHeader) == "")
 }
@@ -321,7 +322,7 @@ func (a *answer) invalid(r *request, reason error) error {
 	}
 }
 
-// error returns the typed error of an answer with another status than 2xx.
+// error returns the typed error of an answer whose status is not 2xx.
 func (a *answer) error(r *request) error {
 	body := a.parseError()
 	challenge, nested := decodeChallenge(body.data), decodeChallenge(body.itemData) // their partial session IDs are secrets
@@ -363,8 +364,9 @@ func (a *answer) error(r *request) error {
 	return err
 }
 
-// isRegionMismatch knows the three forms in which the API says that a site is
-// served from another host. One of them has no type.
+// isRegionMismatch reports whether the answer says that the site is served from
+// another host. The API has three forms of such an answer, one of them without a
+// type.
 func (a *answer) isRegionMismatch(kind string) bool {
 	_, name := splitType(kind)
 	switch {
@@ -391,8 +393,8 @@ func isSessionEndName(name string) bool {
 	return name == "invalid-credentials" || name == "invalid-session" || name == "authentication-required"
 }
 
-// isRefusalName reports whether name says, in any group and under any status, that the
-// API refuses the user.
+// isRefusalName reports whether name says that the API refuses the user, whatever
+// the group and the status.
 func isRefusalName(name string) bool {
 	switch name {
 	case invalidUsernameOrPassword, oneTimePasswordIncorrect, lockedOut, twoFactorRequired:

@@ -10,7 +10,7 @@ import (
 )
 
 // Option configures a [Client]. If an option is given twice, the last one applies.
-// [WithSubdomain] and [WithBaseURL] count as one.
+// [WithSubdomain] and [WithBaseURL] count as the same option.
 type Option func(*config) error
 
 type config struct {
@@ -64,7 +64,7 @@ func WithSubdomain(name string) Option {
 }
 
 // WithBaseURL sends requests to an origin, such as the custom domain of a site or a
-// test server: https, or http on loopback. It has no path.
+// test server. The scheme is https, or http on loopback. A path is not allowed.
 func WithBaseURL(rawURL string) Option {
 	return func(c *config) error {
 		base, err := parseOrigin(rawURL)
@@ -77,11 +77,11 @@ func WithBaseURL(rawURL string) Option {
 }
 
 // WithTrustedHosts lists the hosts to which the server may move a login, when it
-// says that the site is served from there. The password is sent there, over https
-// on the default port. A client of files.com trusts every host of files.com without
-// this option. The case of a host does not matter. A second WithTrustedHosts
-// replaces the list. For tests, a client of a loopback address may trust
-// "127.0.0.1:port".
+// says that the site is served from there. The password is then sent there, over
+// https on the default port. A client whose host is under files.com trusts every
+// host under files.com without this option. The case of a host does not matter. A
+// second WithTrustedHosts replaces the list. For tests, a client of a loopback
+// address may trust "127.0.0.1:port".
 func WithTrustedHosts(hosts ...string) Option {
 	return func(c *config) error {
 		c.trusted = nil
@@ -96,10 +96,10 @@ func WithTrustedHosts(hosts ...string) Option {
 }
 
 // WithHTTPClient sends requests through a copy of hc. It does not modify hc. The
-// copy keeps the Transport and the Timeout, but not the Jar, since several users
-// share a client, nor CheckRedirect, since no redirect is followed. The Transport is
-// shared with hc, not copied. If it does not support [net/http/httptrace], no
-// failure of it matches [ErrNotSent], and no login is tried again.
+// copy keeps the Transport and the Timeout. It drops the Jar, since several users
+// may share a client, and CheckRedirect, since redirects are not followed. The
+// Transport itself is not copied. If it does not support [net/http/httptrace], its
+// failures do not match [ErrNotSent], and no login is tried again.
 func WithHTTPClient(hc *http.Client) Option {
 	return func(c *config) error {
 		if hc == nil {
@@ -128,12 +128,12 @@ func WithTimeout(d time.Duration) Option {
 	}
 }
 
-// WithRetries sets how often at most a request is tried again. A login is tried
-// again only if no connection was established. A log-out is tried again after
-// every failure of the transport, and after a 5xx. Neither is after a certificate
-// that does not verify, or a proxy that requires authentication. The waits are
-// 100 ms, doubled up to 2 seconds, each reduced by up to 50% at random. The default
-// is 2. 0 turns retries off.
+// WithRetries sets how many times a request may be tried again. A login is tried
+// again only if no connection was established. A log-out is tried again after every
+// failure of the transport and after a 5xx. Nothing is tried again after a
+// certificate that does not verify, or after a proxy that requires authentication.
+// The wait is 100 ms, doubled for each retry up to 2 seconds, and reduced by up to
+// 50% at random. The default is 2 retries. 0 turns them off.
 func WithRetries(n int) Option {
 	return func(c *config) error {
 		if n < 0 {
@@ -144,9 +144,9 @@ func WithRetries(n int) Option {
 	}
 }
 
-// WithUserAgent puts a product, such as "backup/1.4", before our own in the
-// User-Agent header: up to 236 bytes of printable ASCII. Keep it stable: a session
-// may be bound to it.
+// WithUserAgent puts a product, such as "backup/1.4", before the name of this
+// package in the User-Agent header. The product has up to 236 bytes of printable
+// ASCII. Keep it stable, since a session may be bound to it.
 func WithUserAgent(product string) Option {
 	return func(c *config) error {
 		whole := product + " " + ourUserAgent
@@ -158,8 +158,8 @@ func WithUserAgent(product string) Option {
 	}
 }
 
-// WithLanguage asks the server for messages in a language, by an Accept-Language
-// header of up to 256 bytes, such as "de" or "pt-BR, pt;q=0.8".
+// WithLanguage asks the server for messages in a language. The tag is the value of
+// the Accept-Language header, of up to 256 bytes, such as "de" or "pt-BR, pt;q=0.8".
 func WithLanguage(tag string) Option {
 	return func(c *config) error {
 		if !validHeaderText(tag) {
@@ -170,10 +170,11 @@ func WithLanguage(tag string) Option {
 	}
 }
 
-// WithLogger logs every attempt of a request, at Debug if it succeeds and at Warn
-// if it fails. A record has the method, the host, the duration, the number of the
-// attempt, the status, the type and the instance of an error, and the error if
-// there was no answer. It never has a secret. Several goroutines may log at a time.
+// WithLogger logs every attempt of a request, at Debug if it succeeds and at Warn if
+// it fails. A record has the method, the host, the duration, the number of the
+// attempt, the status, the type and the instance of an error, and the error if there
+// was no answer. It never has a secret. Several goroutines may use l at the same
+// time.
 func WithLogger(l *slog.Logger) Option {
 	return func(c *config) error {
 		if l == nil || l.Handler() == nil {

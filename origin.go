@@ -119,8 +119,8 @@ func isUnderFilesCom(host string) bool {
 	return host == "files.com" || strings.HasSuffix(host, ".files.com")
 }
 
-// isHostName reports whether s is a DNS name in ASCII. A name whose last label does
-// not begin with a letter is none: some parsers read it as an IP address.
+// isHostName reports whether s is a DNS name in ASCII. It refuses a name whose last
+// label does not begin with a letter, since some parsers read that as an IP address.
 func isHostName(s string) bool {
 	label := ""
 	for label = range strings.SplitSeq(s, ".") {

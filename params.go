@@ -8,27 +8,27 @@ import (
 	"strings"
 )
 
-// CreateParams are the parameters of a login. They are sent byte for byte. Empty
-// ones are not sent.
+// CreateParams are the parameters of a login. Values are sent byte for byte. Empty
+// values are not sent.
 //
-// A login requires Username and Password. PartialSessionID replaces the Password,
-// or both. Set OTP for the first call if the user has a code already, as after an
-// SMS that the API does not send again.
+// A login requires Username and Password. PartialSessionID may replace Password, or
+// both. Set OTP in the first call if the user already has a code, for example from
+// an SMS that the API does not send again.
 //
-// Printing, logging and marshalling CreateParams shows no secret, within the
-// limits that [Session] names.
+// Printing, logging and marshalling CreateParams shows no secret, except in the
+// cases that the documentation of [Session] lists.
 type CreateParams struct {
 	Username         string
 	Password         string // secret
-	OTP              string // secret: the second factor, which is a code or the answer of a key
+	OTP              string // secret: the second factor, a code or the answer of a key
 	PartialSessionID string // secret: from a TwoFactorError, see TwoFactorError.Answer
 }
 
 // OTPFunc answers a demand for a second factor, usually by asking the user. It gets
-// the context of the login, and should return when that ends. No timeout of the
-// client runs meanwhile. If it returns an error, [Client.Create]
-// returns an error that wraps it. Several goroutines may call it at a time. Each
-// call has a challenge of its own.
+// the context of the login, and should return when that context ends. The timeouts
+// of the client do not limit it. If it returns an error, [Client.Create] returns an
+// error that wraps it. Several goroutines may call it at the same time. Each call
+// gets its own challenge.
 type OTPFunc func(ctx context.Context, challenge *TwoFactorError) (code string, err error)
 
 // encode returns the form body, in the order of the fields.
@@ -64,7 +64,7 @@ func (p CreateParams) validate() error {
 	return nil
 }
 
-// summary returns all that is no secret.
+// summary returns the parameters that are not secret.
 func (p CreateParams) summary() string { return fmt.Sprintf("CreateParams{Username: %q}", p.Username) }
 
 // Format prints the user name, for every verb.

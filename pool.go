@@ -14,8 +14,8 @@ import (
 
 var errProxyAuth = errors.New("the proxy requires authentication (407); put its user name and password into the proxy URL of the environment")
 
-// sharedTransport returns the transport of every client that brings none of its
-// own. It limits neither connections nor handshakes: they follow the number of
+// sharedTransport returns the transport of every client that was not given one. It
+// limits neither connections nor handshakes: their number follows the number of
 // callers.
 var sharedTransport = sync.OnceValue(newTransport)
 
@@ -36,7 +36,7 @@ func newTransport() *http.Transport {
 		TLSHandshakeTimeout:    10 * time.Second,
 		MaxIdleConns:           256,
 		MaxIdleConnsPerHost:    256,
-		IdleConnTimeout:        4 * time.Second, // less than any server keeps one: a lone login never meets a closed connection
+		IdleConnTimeout:        4 * time.Second, // shorter than that of any server, so that a login never meets a closed connection
 		MaxResponseHeaderBytes: 64 << 10,
 		ForceAttemptHTTP2:      true,
 		HTTP2: &http.HTTP2Config{

@@ -14,7 +14,7 @@ import (
 	"unicode/utf8"
 )
 
-// redacted stands in a text for a secret.
+// redacted replaces a text that holds a secret.
 const redacted = "[redacted]"
 
 // secrets are the secret values of one request. No text may show one.
@@ -103,7 +103,7 @@ func (s secrets) clean(text string) string {
 }
 
 // cleanType returns an error type without a secret. It keeps the names that this
-// package knows: they are words of the API, even if a password is one of them too.
+// package knows: they are words of the API, even if a password is the same word.
 func (s secrets) cleanType(kind string) string {
 	group, name := splitType(kind)
 	switch known := isRefusalName(name) || name == regionMismatch; {
@@ -117,13 +117,13 @@ func (s secrets) cleanType(kind string) string {
 	return "redacted"
 }
 
-// transportError is an error of the transport, whose text may quote what the
-// server sent. Its own text is safe to show. [errors.Is] sees all that it holds,
-// [errors.As] only if no text of it may hold a secret. It has no Unwrap method, so
-// that code that prints a chain of errors stops here.
+// transportError is an error of the transport, whose text may quote what the server
+// sent. Its own text is safe to show. [errors.Is] finds every error in it.
+// [errors.As] finds them only if none of their texts may hold a secret. It has no
+// Unwrap method, so that code that prints a chain of errors stops here.
 type transportError struct {
 	op        string // what was being done
-	outcome   error  // ErrNotSent or ErrOutcomeUnknown; nil if there is an answer, which broke off
+	outcome   error  // ErrNotSent or ErrOutcomeUnknown; nil if the answer was cut off
 	text      string
 	cause     func() error // a function, since fmt prints every other kind of field
 	exposed   bool         // errors.As may see cause
@@ -131,9 +131,9 @@ type transportError struct {
 	permanent bool         // the next attempt would fail in the same way
 }
 
-// newTransportError makes the error of an exchange under ctx, which returned err.
-// If the request was not sent, every text without a secret is safe: the server
-// had nothing to answer yet.
+// newTransportError returns the error of an exchange that failed with err under ctx.
+// If the request was not sent, every text without a secret is safe, since the server
+// has not answered anything yet.
 func newTransportError(ctx context.Context, r *request, outcome, err error) *transportError {
 	err = withoutURL(err)
 	unsent := outcome == ErrNotSent
@@ -193,8 +193,8 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// withoutURL returns the error that http.Client put a method and a URL before:
-// our own text names the host.
+// withoutURL removes the method and the URL that http.Client puts before an error.
+// Our own text names the host.
 func withoutURL(err error) error {
 	for outer, ok := err.(*url.Error); ok; outer, ok = err.(*url.Error) {
 		err = outer.Err
@@ -202,7 +202,8 @@ func withoutURL(err error) error {
 	return err
 }
 
-// shownText returns the text of err, or its meaning if it may quote the wire.
+// shownText returns the text of err, or a description of err if its text may quote
+// the server.
 func shownText(ctx context.Context, err error, unsent bool) string {
 	var operation *net.OpError
 	switch {
@@ -223,11 +224,11 @@ func shownText(ctx context.Context, err error, unsent bool) string {
 	case strings.Contains(err.Error(), "net/http: "):
 		return "the answer is not valid HTTP"
 	}
-	return "the exchange failed, with an error that may quote the server"
+	return "the exchange failed; the error is not shown, since it may quote the server"
 }
 
 // quotesWire reports whether the text of err may quote what a server sent, as the
-// errors of net/http and of the packages below it do. Such an error is known by
+// errors of net/http and of the packages below it do. Such an error is recognized by
 // the package of its type, or by a quotation mark in its text.
 func quotesWire(err error) bool {
 	return anyError(err, func(err error) bool {

@@ -82,7 +82,7 @@ func TestPrintedFormsShowNoSecret(t *testing.T) {
 	assert.Equal(t, `session: 503 Service Unavailable: the site is served from h; use its base URL, or WithTrustedHosts("h")`,
 		(&session.RegionMismatchError{Host: "h", Err: api}).Error())
 	assert.Equal(t, "session: 429 Too Many Requests: try again in 1m0s", (&session.APIError{StatusCode: 429, RetryAfter: time.Minute}).Error())
-	assert.Equal(t, "session: 429 Too Many Requests: try again later, the server does not say when", (&session.APIError{StatusCode: 429}).Error())
+	assert.Equal(t, "session: 429 Too Many Requests: try again later; the server does not say when", (&session.APIError{StatusCode: 429}).Error())
 }
 
 func TestAllFieldsOfASessionThatAreNoSecretPrint(t *testing.T) {

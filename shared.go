@@ -12,28 +12,28 @@ import (
 	"time"
 )
 
-// Sources that share a Store communicate only through its record. The login step
-// of each is logInShared: look, lock, look again, log in, save. It decides on what
-// it read under the lock. A session is replaced by its ID: a Source says which one
-// it knows to have ended, and adopts any other one.
+// Sources that share a Store communicate only through its record. The login step of
+// each is logInShared: look, lock, look again, log in, save. It decides by the
+// record that it read under the lock. A Source knows the ID of the session that has
+// ended. It adopts any session with another ID.
 
 const (
-	storeTimeout   = 5 * time.Second // of a call of a Store
-	lookUpInterval = 5 * time.Second // between look-ups of a failure that a Source keeps
+	storeTimeout   = 5 * time.Second // limits each call of a Store
+	lookUpInterval = 5 * time.Second // between two reads of the Store while a Source keeps a failure
 	credentialTime = 24 * time.Hour  // how long a refusal holds for the credentials that were refused
-	maxRefused     = 4               // fingerprints in a record: old passwords cannot clear each other by turns
-	trialTime      = time.Minute     // a session that lasts as long counts as good
-	maxTurns       = 3               // within trialTime: a failure
+	maxRefused     = 4               // fingerprints in a record; more than one, so that old passwords do not displace each other
+	trialTime      = time.Minute     // a session that lasts this long counts as good
+	maxTurns       = 3               // this many turns within trialTime are a failure
 )
 
-// sharedState is what a Source with a Store knows besides its session. Source.mu
-// guards it.
+// sharedState is the state of a Source with a Store, apart from its session.
+// Source.mu guards it.
 type sharedState struct {
 	id       string     // random; names the Source in records
-	endedID  string     // of the last session that an answer ended
-	turn     bool       // that end was a turn: see isTurn
+	endedID  string     // of the last session that an answer reported as ended
+	turn     bool       // the end of that session was a turn: see isTurn
 	reset    bool       // Reset was called, and no login has cleared the record since
-	revoking *loginCall // not nil while Revoke works; callers wait for its done
+	revoking *loginCall // not nil while Revoke runs; callers wait for its done
 }
 
 // sharedLogin is the part of a loginCall that a Store needs.
@@ -41,11 +41,11 @@ type sharedLogin struct {
 	endedID string        // of the session to replace
 	turn    bool          // its end was a turn
 	reset   bool          // failures in the record do not count
-	earlier *loginFailure // holds unless the Store says otherwise; nil if there is none
+	earlier *loginFailure // holds unless the Store says otherwise; may be nil
 
 	adopted  bool          // the session is that of another login
 	loggedIn bool          // Login was called, after the record was saved
-	failure  *loginFailure // what callers get from now on; nil: made of the error
+	failure  *loginFailure // what callers get from now on; nil means that it is made from the error
 }
 
 // newSharedLogin returns the start of a login. The caller holds src.mu.
@@ -63,8 +63,8 @@ func (src *Source) newSharedLogin() sharedLogin {
 	return login
 }
 
-// isLookUp reports whether callers got an error before the login too, and Login
-// was not called.
+// isLookUp reports whether the Source kept a failure before, and Login was not
+// called.
 func (l *sharedLogin) isLookUp() bool { return l.earlier != nil && !l.loggedIn }
 
 // lookUpDue reports whether the Store may be asked whether the failure still
@@ -73,9 +73,9 @@ func (src *Source) lookUpDue() bool {
 	return src.Store != nil && !time.Now().Before(src.failure.lookUpAt)
 }
 
-// isTurn reports whether the end of k, which an answer tells, is a turn: its first
-// use by this Source, soon after another Source logged in. If sessions are bound
-// to an address, Sources at two addresses replace each other's sessions by turns.
+// isTurn reports whether the end of k is a turn: another Source logged in a short
+// time ago, and k ended at its first use by this Source. If sessions are bound to an
+// address, Sources at two addresses take turns to replace each other's session.
 func (k *keptSession) isTurn() bool {
 	return k.isAdopted() && !k.wasAccepted() && time.Since(k.othersSave) < trialTime
 }
@@ -103,7 +103,7 @@ func (src *Source) logInShared(ctx context.Context, call *loginCall) (*keptSessi
 			if call.shared.loggedIn {
 				lost++
 			}
-			if lost > 1 { // no lock of this Store lasts as long as a login
+			if lost > 1 { // the locks of this Store do not last as long as a login
 				return nil, err
 			}
 		case !errors.Is(err, ErrLocked):
@@ -115,8 +115,9 @@ func (src *Source) logInShared(ctx context.Context, call *loginCall) (*keptSessi
 	}
 }
 
-// logInLocked logs in while it has the lock, unless that is no longer due. It saves
-// the record before it calls Login, so that no login is posted that cannot be kept.
+// logInLocked logs in while it holds the lock, unless a login is no longer due. It
+// saves the record before it calls Login, so that no login is posted that cannot be
+// kept.
 func (src *Source) logInLocked(ctx context.Context, call *loginCall, lock Lock) (*keptSession, error) {
 	defer lock.Unlock()
 	login := &call.shared
@@ -176,8 +177,8 @@ func (src *Source) look(ctx context.Context, login *sharedLogin) (*record, *kept
 	return r, nil, err
 }
 
-// adopt returns a session that was saved, unless it is over or the one to replace.
-// Whether its TimeoutAt is plausible was found by the process that saved it.
+// adopt returns the saved session, or nil if it has ended or is the one to replace.
+// The process that saved it has already decided whether its TimeoutAt is plausible.
 func (src *Source) adopt(login *sharedLogin, s *savedSession) *keptSession {
 	if s == nil || s.ID == login.endedID {
 		return nil
@@ -206,8 +207,8 @@ func (src *Source) tryLock(ctx context.Context) (Lock, error) {
 	return lock, nil
 }
 
-// pause waits before the lock is tried again. It ends when the Source is closed,
-// since the login that it waits for is another one's.
+// pause waits before the lock is tried again. It also ends when the Source is
+// closed, since it waits for the login of another Source.
 func (call *loginCall) pause(ctx context.Context, n int) error {
 	select {
 	case <-time.After(backoff(n, 10*time.Millisecond, 250*time.Millisecond)):
@@ -222,7 +223,7 @@ func (call *loginCall) pause(ctx context.Context, n int) error {
 // errLostLock says that another process may have logged in meanwhile.
 var errLostLock = fmt.Errorf("session: save to the Store: %w", ErrLockLost)
 
-// save saves r even if ctx has ended, since what r holds has happened.
+// save saves r even if ctx has ended, since the events in r have already happened.
 func (r *record) save(ctx context.Context, lock Lock) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
@@ -239,7 +240,7 @@ func (r *record) save(ctx context.Context, lock Lock) error {
 	return nil
 }
 
-// prepare removes from r what a login replaces: failures that hold no longer, all
+// prepare removes from r what a login replaces: failures that no longer hold, all
 // failures after Reset, and the session, unless it is still good. It returns a
 // failure if the session that ended was one turn too many.
 func (r *record) prepare(login *sharedLogin, renewal bool, now time.Time) *loginFailure {
@@ -322,8 +323,8 @@ func newSharedFailure(err error, now time.Time) *sharedFailure {
 	return f
 }
 
-// error returns the error that f was made of, as far as it is known. Its text says
-// that the login was another process's.
+// error returns the error that f describes, as far as it is known. Its text says
+// that another process tried to log in.
 func (f *sharedFailure) error() error {
 	const op = "login by another process that shares the Store"
 	switch {
@@ -345,8 +346,8 @@ func (f *sharedFailure) error() error {
 
 var errAddressBound = errors.New("session: sessions in the Store ended when another process first used them; sessions of this site may be bound to an address: give the processes at each address a Store of their own")
 
-// sharedAttempt is in the context of Login. By it Client.Create learns which
-// credentials were refused before, and saves which ones are refused now.
+// sharedAttempt is in the context of Login. Through it, Client.Create learns which
+// credentials were refused before, and saves those that are refused now.
 type sharedAttempt struct {
 	lock Lock
 
@@ -373,8 +374,8 @@ func (a *sharedAttempt) check(params CreateParams) error {
 	return a.record.Refusal.error()
 }
 
-// note saves the fingerprint of the credentials if err says that they are wrong.
-// It does so at once, since a Login may panic, or try others.
+// note saves the fingerprint of the credentials if err says that they are wrong. It
+// does so at once, since a Login may panic or try other credentials.
 func (a *sharedAttempt) note(ctx context.Context, params CreateParams, err error) {
 	if a == nil || params.Password == "" || !errors.Is(err, ErrInvalidUsernameOrPassword) {
 		return
@@ -390,9 +391,9 @@ func (a *sharedAttempt) note(ctx context.Context, params CreateParams, err error
 	a.unsaved = r.save(ctx, a.lock) != nil
 }
 
-// fail saves the error of Login as far as it concerns others. It returns the
-// failure that this Source keeps, nil if the error is its own. A failure that
-// cannot be saved holds for this Source all the same.
+// fail saves the error of Login if it concerns other Sources too. It returns the
+// failure that this Source keeps, or nil if the error concerns this Source alone. A
+// failure that cannot be saved still holds for this Source.
 func (a *sharedAttempt) fail(ctx context.Context, err error) (failure *loginFailure) {
 	switch {
 	case errors.Is(err, ErrInvalidUsernameOrPassword) && len(a.fingerprints) > 0:
@@ -410,9 +411,9 @@ func (a *sharedAttempt) fail(ctx context.Context, err error) (failure *loginFail
 	return failure
 }
 
-// isShared reports whether the login of another process would fail like the one
-// that returned err. Another process may have someone to ask for a code, other
-// options, or a connection.
+// isShared reports whether the login of another process would fail like the one that
+// returned err. Another process may have a person to ask for a code, other options,
+// or a connection.
 func isShared(err error) bool {
 	var challenge *TwoFactorError
 	var moved *RegionMismatchError
@@ -425,9 +426,9 @@ func isShared(err error) bool {
 	return errors.As(err, &answer) || errors.Is(err, ErrOutcomeUnknown)
 }
 
-// revokeShared is Revoke of a Source with a Store. It waits for a login of its
-// Source. Callers that need a session meanwhile wait for its end, and so does
-// another Revoke, which has nothing to do then unless this one fails.
+// revokeShared is Revoke of a Source with a Store. It waits for a running login of
+// its Source. Callers that need a session wait until it returns. So does another
+// Revoke, which then has nothing to do unless this one failed.
 func (src *Source) revokeShared(ctx context.Context) error {
 	ctx, cancel := liveContext(ctx)
 	defer cancel()
@@ -460,7 +461,7 @@ func (src *Source) revokeShared(ctx context.Context) error {
 		src.mu.Lock()
 		defer src.mu.Unlock()
 		src.shared.revoking = nil
-		if !src.closed { // Close has closed it
+		if !src.closed { // Close has already closed done
 			close(revocation.done)
 		}
 	}()
@@ -476,8 +477,8 @@ func (src *Source) revokeShared(ctx context.Context) error {
 	return revocation.logoutErr
 }
 
-// revokeRecord logs out the session of the Store and those that this Source held,
-// and then removes the former.
+// revokeRecord logs out the session in the Store and those of this Source. Then it
+// removes the session from the Store.
 func (src *Source) revokeRecord(ctx context.Context, revocation *loginCall, held *keptSession) error {
 	lock, err := src.tryLock(ctx)
 	for n := 1; errors.Is(err, ErrLocked); n++ {

@@ -16,10 +16,9 @@ import (
 )
 
 // Source holds one user's session. It logs in when a caller needs a session and
-// there is none, and renews the session shortly before it times out. The zero
-// value with Login set is ready to use. A Source is safe for concurrent use and
-// must not be copied after first use. It has no goroutine and no timer while no
-// login runs.
+// there is none, and renews the session shortly before it times out. The zero value
+// with Login set is ready to use. A Source is safe for concurrent use and must not
+// be copied after first use. While no login runs, it has no goroutine and no timer.
 //
 // One login runs at a time, and all callers share its outcome:
 //
@@ -27,25 +26,26 @@ import (
 //     callers with an old password cannot lock the user out. An error is a
 //     refusal if it matches [ErrInvalidParams] or [ErrNotAuthenticated], unless
 //     it is an *[APIError] without a type, such as the error page of a proxy.
-//   - A lock-out ends by itself. It is a refusal for APIError.RetryAfter, or
-//     for 15 minutes if the API did not say; after that one login is tried.
-//   - After any other failure, which the callers that waited get, later callers get
-//     a *[BackoffError] at once. The next login waits 1 second, doubled up to 1
-//     minute and reduced by up to 50% at random, and at least APIError.RetryAfter.
-//   - If two sessions in a row end before an answer accepts them, that counts as
-//     a failure too: the site may bind sessions to an address or a User-Agent. A
-//     session is accepted by the first answer through a [Transport] that does not
-//     say that it has ended, and after 1 minute. A server that accepts some
-//     requests with a session and refuses others, say by the User-Agent of each,
-//     is not noticed.
+//   - A lock-out ends by itself. It counts as a refusal for APIError.RetryAfter, or
+//     for 15 minutes if the API sent none. Then one login is tried.
+//   - After any other failure, the callers that waited get the failure, and later
+//     callers get a *[BackoffError] at once. The next login waits 1 second, doubled
+//     for each failure up to 1 minute and reduced by up to 50% at random. It waits
+//     at least APIError.RetryAfter.
+//   - If two sessions in a row end before an answer accepts them, that counts as a
+//     failure too: the site may bind sessions to an address or a User-Agent. A
+//     session counts as accepted after 1 minute, or after an answer through a
+//     [Transport] that does not say that the session has ended. The Source does not
+//     notice a server that accepts some requests with a session and refuses others,
+//     for example because of their User-Agent.
 type Source struct {
 	// Login logs in, usually by Client.Create. It is required. Its context has the
-	// values of a caller's context, but is not cancelled when that caller leaves:
-	// the session is there for the next one. It is cancelled when the context of
-	// Close ends. So Login must end by its own timeouts, as Client.Create does. A
-	// panic of Login is raised again in every caller that waits. Under the context
-	// of Login or Logout, the methods Session, Close and Revoke of their own Source
-	// return an error.
+	// values of a caller's context, but is not canceled when that caller leaves,
+	// since the next caller can use the session. It is canceled when the context of
+	// Close ends. So Login must have timeouts of its own, as Client.Create has. A
+	// panic of Login is raised again in every caller that waits. Login and Logout
+	// must not use their own Source: its methods Session, Close and Revoke return an
+	// error for a context of Login or Logout.
 	Login func(ctx context.Context) (*Session, error)
 
 	// Logout logs out. Nil means Delete, by the client that created s. If it returns
@@ -53,44 +53,48 @@ type Source struct {
 	// at the same time, they may log a session out twice.
 	Logout func(ctx context.Context, s *Session) error
 
-	// Early is how long before Session.TimeoutAt the session is renewed. 0 means
-	// 1 minute. It counts as at most half of the session's lifetime. A random part
-	// of it, up to a tenth, is subtracted, so that many Sources do not log in at the
-	// same time. A renewal runs in the background: callers keep using the old
-	// session until TimeoutAt. The old session is then left to end by itself. A
-	// TimeoutAt less than 1 second or more than 1 year ahead is ignored.
+	// Early is how long before Session.TimeoutAt the session is renewed. 0 means 1
+	// minute. It is limited to half of the session's lifetime, and reduced by up to
+	// 10% at random, so that many Sources do not log in at the same time. A renewal
+	// runs in the background: callers keep using the old session until TimeoutAt.
+	// The old session is then left to end by itself. A TimeoutAt less than 1 second
+	// or more than 1 year ahead is ignored.
 	Early time.Duration
 
 	// Store shares the session with every Source that has a Store of the same
 	// record: in other processes, on other machines, or in this one. One of them
-	// logs in, the others adopt its session. Nil means that the session is this
-	// Source's own. A session in use is not looked up: the Store is asked when
-	// there is none, or when a renewal is due.
+	// logs in, and the others adopt its session. Nil means that the session is not
+	// shared. The Store is read only when no session is in use, or when a renewal is
+	// due.
 	//
-	//   - Login runs while this Source has the lock of the record, prompts
-	//     included. The others wait, each caller until its own context ends.
-	//   - A session that has ended is replaced once, by the first one that notices.
-	//   - All of them together post a wrong password once. Other credentials get
-	//     their own try. Reset of any of them, a new session, or 24 hours clear the
-	//     refusal.
-	//   - All share a lock-out, other refusals, and the wait after a failure, if
-	//     the API answered or may have got the login. Such an error says that the
-	//     login was another process's. A demand for a second factor, an incorrect
-	//     code and [ErrNotSent] are not shared.
-	//   - A failure that this Source keeps is looked up in the Store again, at most
-	//     every 5 seconds.
+	//   - While Login runs, and also while it asks a person for a code, this Source
+	//     holds the lock of the record. The others wait, each caller until its own
+	//     context ends.
+	//   - A session that has ended is replaced once, by the first Source that
+	//     notices.
+	//   - All Sources together post a wrong password once. Other credentials get
+	//     their own try. The refusal ends after the Reset of any Source, with a new
+	//     session, or after 24 hours.
+	//   - All Sources share a lock-out, other refusals, and the wait after a
+	//     failure, if the API answered or may have received the login. The text of
+	//     such an error says that another process tried to log in. A demand for a
+	//     second factor, an incorrect code and [ErrNotSent] are not shared.
+	//   - While this Source keeps a failure, its callers make it read the Store
+	//     again, at most every 5 seconds.
 	//   - If three sessions within a minute end at their first use by another
-	//     Source, that counts as a failure of all: the site may bind sessions to an
-	//     address.
+	//     Source, that counts as a failure of all Sources: the site may bind
+	//     sessions to an address.
 	//   - If the Store fails, a session in use remains in use. Otherwise callers get
-	//     the error of the Store. No login is tried that could not be saved.
-	//   - Close does not log out. Revoke logs out for all. Callers wait meanwhile.
+	//     the error of the Store. No login is tried, since its session could not be
+	//     saved.
+	//   - Close does not log out. Revoke logs out for all Sources. Callers wait
+	//     while it runs.
 	//   - Login must not use another Source of the same record: it would wait for
 	//     itself.
 	//
-	// A session that was read from a Store knows no client. So set Logout too, to
-	// Client.Delete: nil means the shared default client, which has none of the
-	// options, such as [WithHTTPClient], by which the session was created.
+	// A session that was read from a Store has no client. So set Logout to
+	// Client.Delete. If Logout is nil, the shared default client logs out, without
+	// options such as [WithHTTPClient].
 	Store Store
 
 	// Logger gets a record of every login: at Debug when it succeeded or when a
@@ -104,7 +108,7 @@ type Source struct {
 
 	mu         sync.Mutex // guards the fields below
 	closed     bool
-	static     error         // non-nil if the Source is static: the error when it has no session
+	static     error         // not nil if the Source is static: the error when there is no session
 	running    *loginCall    // nil when no login runs
 	failure    *loginFailure // nil after a login that succeeded
 	unaccepted int           // how many sessions in a row ended before an answer accepted them
@@ -126,7 +130,7 @@ type loginCall struct {
 	loginPanic any
 
 	ended      chan struct{} // closed when the fields below are set
-	logoutErr  error         // of the log-out after a login that Close or Revoke overtook
+	logoutErr  error         // of the log-out, if Close or Revoke was called during the login
 	closePanic any           // of Login or of that log-out
 }
 
@@ -182,11 +186,11 @@ func (e usageError) Unwrap() error { return ErrInvalidParams }
 
 var errClosed = fmt.Errorf("session: %w", ErrSourceClosed)
 
-// StaticSource returns a Source of a session that already exists, such as one
-// that was loaded from a file. It never logs in: once the session has ended,
-// callers get an error that matches [ErrSessionEnded]. An empty BaseURL means [DefaultBaseURL]. It logs out in
-// [Source.Revoke] alone; [Source.Close] leaves the session to others. If s is
-// nil or cannot be sent, callers get an error that matches [ErrInvalidParams].
+// StaticSource returns a Source of a session that already exists, such as one that
+// was loaded from a file. It never logs in: once the session has ended, callers get
+// an error that matches [ErrSessionEnded]. An empty BaseURL means [DefaultBaseURL].
+// Only [Source.Revoke] logs out. [Source.Close] leaves the session to others. If s
+// is nil or cannot be sent, callers get an error that matches [ErrInvalidParams].
 func StaticSource(s *Session) *Source {
 	k, err := newKeptSession(s, 0)
 	if err != nil {
@@ -226,7 +230,8 @@ func (src *Source) get(ctx context.Context) (*keptSession, error) {
 // loginKey is the key of a value in the context of Login and Logout.
 type loginKey struct{ src *Source }
 
-// checkContext refuses a context of Login or Logout, which would wait for itself.
+// checkContext refuses a context of Login or Logout, since these would wait for
+// themselves.
 func (src *Source) checkContext(ctx context.Context) error {
 	switch {
 	case ctx == nil:
@@ -358,9 +363,9 @@ func (src *Source) early() time.Duration {
 }
 
 // finish keeps the outcome of call and wakes the callers that wait for it. It
-// reports whether the session has to be logged out instead, since Close or
-// Revoke was called meanwhile. A session of a Store is not: Close leaves it there,
-// and Revoke finds it there.
+// reports whether the session must be logged out instead, since Close or Revoke was
+// called meanwhile. A session in a Store is not unwanted: Close leaves it there, and
+// Revoke finds it there.
 func (src *Source) finish(call *loginCall, k *keptSession, err error, loginPanic any) (unwanted bool) {
 	src.mu.Lock()
 	defer src.mu.Unlock()
@@ -455,10 +460,10 @@ func (src *Source) Invalidate(s *Session) {
 }
 
 // Reset forgets the session, a refusal and a back-off. Call it when there is a new
-// password. It does not log out. A login that is running goes on, and its session
-// is used, but its failure is forgotten. With a Store, a stored session that is
-// good is used again, and the next login forgets the failures of all. That login
-// also replaces a record that cannot be decrypted.
+// password. It does not log out. A login that is running goes on, and its session is
+// used, but its failure is forgotten. With a Store, a good session in the Store is
+// used again. The next login clears the failures of all Sources in the Store, and
+// replaces a record that cannot be decrypted.
 func (src *Source) Reset() {
 	src.mu.Lock()
 	defer src.mu.Unlock()
@@ -471,7 +476,7 @@ func (src *Source) Reset() {
 	}
 }
 
-// closeTimeout bounds a log-out that no live context of a caller bounds.
+// closeTimeout limits a log-out if the context of the caller has ended.
 const closeTimeout = 5 * time.Second
 
 // Close logs out. Callers that wait for a session get [ErrSourceClosed] at once,
@@ -481,10 +486,10 @@ const closeTimeout = 5 * time.Second
 // ended, Close takes up to 5 seconds. If a log-out fails, Close may be called
 // again. A panic of the login is raised again at the end.
 //
-// With a Store, the session is left to the others. Close tries again only those
-// log-outs that have failed: in Revoke, or after a login that could not be saved. It
-// waits for a login that is running, which saves its session, but not for the login
-// of another process.
+// With a Store, Close leaves the session to the others. It only repeats log-outs
+// that failed in Revoke, or after a login that could not be saved. It waits for a
+// running login of this Source, which saves its session, but not for the login of
+// another process.
 func (src *Source) Close(ctx context.Context) error {
 	if err := src.checkContext(ctx); err != nil {
 		return err
@@ -508,16 +513,15 @@ func (src *Source) Close(ctx context.Context) error {
 	return src.logOutAll(ctx, sessions, call, func() { call.cancel() })
 }
 
-// Revoke logs out like Close, but the Source stays usable: the next caller starts
-// a login, unless a failure of an earlier one is kept. Revoke waits for a login
-// that is running and logs its session out too; the callers that wait for that
-// login get the session of another one.
-// If a log-out fails, Revoke may be called again. After Close it returns an error
-// that matches [ErrSourceClosed].
+// Revoke logs out like Close, but the Source stays usable: the next caller starts a
+// login, unless a failure of an earlier one is kept. Revoke waits for a login that
+// is running and logs its session out too; the callers that wait for that login get
+// the session of a new login. If a log-out fails, Revoke may be called again. After
+// Close it returns an error that matches [ErrSourceClosed].
 //
-// With a Store, Revoke logs out for all who share it: it waits for the lock of the
-// record, logs the stored session out, and removes it. If the log-out fails, the
-// record is left as it is.
+// With a Store, Revoke logs out for all Sources that share it: it waits for the lock
+// of the record, logs the stored session out, and removes it. If the log-out fails,
+// the record is left as it is.
 func (src *Source) Revoke(ctx context.Context) error {
 	if err := src.checkContext(ctx); err != nil {
 		return err
@@ -577,7 +581,7 @@ func (src *Source) logOutAll(ctx context.Context, sessions []*Session, call *log
 	return errors.Join(err, call.logoutErr)
 }
 
-// liveContext returns ctx, or one of closeTimeout if ctx has ended.
+// liveContext returns ctx, or a context with closeTimeout if ctx has ended.
 func liveContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	if ctx.Err() == nil {
 		return ctx, func() {}
@@ -615,8 +619,8 @@ func (src *Source) Format(f fmt.State, verb rune) {
 	fmt.Fprintf(f, fmt.FormatString(f, verb), "Source")
 }
 
-// refusalTime is how long a lock-out holds, and any other refusal that a Store
-// shares for all credentials, unless the API says it.
+// refusalTime is how long a lock-out holds if the API does not say. The same goes
+// for any other refusal that a Store shares for all credentials.
 const refusalTime = 15 * time.Minute
 
 func newLoginFailure(err error, count int) *loginFailure {
@@ -640,7 +644,7 @@ func newLoginFailure(err error, count int) *loginFailure {
 func isRefusal(err error) bool {
 	var api *APIError
 	if errors.As(err, &api) && api.Type == "" {
-		return false // the answer of a proxy, for example
+		return false // for example, the answer of a proxy
 	}
 	var challenge *TwoFactorError
 	return errors.As(err, &challenge) || errors.Is(err, ErrNotAuthenticated) || errors.Is(err, ErrInvalidParams)
@@ -707,8 +711,8 @@ func (k *keptSession) fresh() bool { return k != nil && k.left() > k.early }
 // good reports whether k can be used.
 func (k *keptSession) good() bool { return k != nil && k.left() > 0 }
 
-// left returns how long k lasts by the wall clock or the monotonic clock,
-// whichever is less. The monotonic clock stands still while a machine sleeps, and
+// left returns how long k lasts by the wall clock or by the monotonic clock,
+// whichever is shorter. The monotonic clock stands still while a machine sleeps, and
 // the wall clock may be set back.
 func (k *keptSession) left() time.Duration {
 	if k.lifetime == 0 {

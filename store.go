@@ -16,34 +16,35 @@ import (
 )
 
 // Store keeps one record that many processes share. It does not interpret the
-// record; a [Source] does. A Store is safe for concurrent use, and several
-// Stores of one record exclude each other by its lock. Every method ends soon
-// after its context; under a context that has already ended it changes nothing and
-// returns the error of the context. No error of a Store holds a part of the
-// record. The package storetest tests a Store.
+// record; a [Source] does. A Store is safe for concurrent use, and while one Store
+// holds the lock of a record, no other Store of that record gets it. Every method
+// returns soon after its context ends. If the context has already ended, it changes
+// nothing and returns the error of the context. No error of a Store holds a part of
+// the record. The package storetest tests a Store.
 type Store interface {
-	// Load returns the record, nil if there is none. It takes no lock, and never
+	// Load returns the record, or nil if there is none. It takes no lock, and never
 	// returns a part of a record that is being saved. The caller may modify the
 	// result.
 	Load(ctx context.Context) ([]byte, error)
-	// TryLock locks the record. It never waits: if the record is locked, it returns
-	// an error that matches ErrLocked at once. The lock outlives ctx. The Lock is nil
-	// if the error is not.
+	// TryLock locks the record. It does not wait for another Lock: if the record is
+	// locked, it returns an error that matches ErrLocked at once. The end of ctx
+	// does not release the lock. If the error is not nil, the Lock is nil.
 	TryLock(ctx context.Context) (Lock, error)
 }
 
 // Lock is the lock of a record, held until Unlock. After the lock was lost, and
-// after Unlock, its methods change nothing and return an error that matches
+// after Unlock, Save and Remove change nothing and return an error that matches
 // [ErrLockLost].
 type Lock interface {
 	// Save replaces the record. If it fails, the old record remains. It does not
-	// retain record, and may refuse one of more than 2,500 bytes. The Store may
-	// forget the record after the ttl of the last Save, and keeps it for ever if that
-	// is 0.
+	// retain record, and may refuse a record of more than 2,500 bytes. The Store may
+	// forget the record when the ttl of the last Save has passed. If ttl is 0, it
+	// keeps the record forever.
 	Save(ctx context.Context, record []byte, ttl time.Duration) error
 	// Remove removes the record. It is no error if there is none.
 	Remove(ctx context.Context) error
-	// Unlock takes at most 5 seconds. It may be called more than once.
+	// Unlock releases the lock. It takes at most 5 seconds, and may be called more
+	// than once.
 	Unlock()
 }
 
@@ -55,14 +56,14 @@ var (
 	ErrLockLost = errors.New("the lock of the record is lost")
 )
 
-// LoadSession returns the session that is stored, nil if there is none. It is for
-// programs that look at a session: use [Source.Store] to share one. It takes no
-// lock, and does not check whether the session is still good. The session is the
-// caller's. It knows no client: see [Delete].
+// LoadSession returns the stored session, or nil if there is none. It is for
+// programs that only look at a session. To share a session, use [Source.Store].
+// LoadSession takes no lock, and does not check whether the session is still good.
+// The caller may modify the session. The session has no client: see [Delete].
 //
 // The error is that of the Store, or says that the record is encrypted or of a newer
-// version. It matches [ErrInvalidParams] if ctx or store is nil. A record that
-// cannot be read counts as none.
+// version. It matches [ErrInvalidParams] if ctx or store is nil. An unreadable
+// record counts as no record, and is not an error.
 func LoadSession(ctx context.Context, store Store) (*Session, error) {
 	if ctx == nil || store == nil {
 		return nil, usageError("LoadSession requires a context and a Store; one of them is nil")
@@ -74,13 +75,13 @@ func LoadSession(ctx context.Context, store Store) (*Session, error) {
 	return &r.Session.Session, nil
 }
 
-// record is what a Store keeps. Its JSON form may gain members within version 1.
+// record is the content of a Store. Its JSON form may gain members within version 1.
 // All times are by the clock of the process that saved them.
 type record struct {
 	Version float64        `json:"v"`
 	Session *savedSession  `json:"session,omitempty"`
 	Failure *sharedFailure `json:"failure,omitempty"`  // holds for all credentials; nil after a login that succeeded
-	InARow  int            `json:"in_a_row,omitempty"` // how many failures there were since a session was good for a minute
+	InARow  int            `json:"in_a_row,omitempty"` // failures since a session was good for a minute
 	Turns   []time.Time    `json:"turns,omitempty"`    // see keptSession.isTurn
 
 	Refusal            *sharedFailure `json:"refusal,omitempty"` // holds for some credentials
@@ -95,7 +96,7 @@ type savedSession struct {
 	Lifetime time.Duration `json:"lifetime_ns"` // from SavedAt; 0 if TimeoutAt is not reported or not plausible
 }
 
-// sharedFailure is what other processes get to know about a failed login.
+// sharedFailure describes a failed login to other processes.
 type sharedFailure struct {
 	At           time.Time     `json:"at"`
 	Wait         time.Duration `json:"wait_ns"`                 // until the next login, from At
@@ -103,13 +104,13 @@ type sharedFailure struct {
 	AddressBound bool          `json:"address_bound,omitempty"` // the failure is errAddressBound
 }
 
-// sharedAnswer is an APIError without its methods, one of which would replace its
-// JSON form. Its texts hold no secret.
+// sharedAnswer is an APIError without its methods, since MarshalText would replace
+// its JSON form. Its texts hold no secret.
 type sharedAnswer APIError
 
 const (
 	recordVersion = 1
-	largeRecord   = 1800 // bytes; encrypted and in base64 they are 2,500, the limit of Windows
+	largeRecord   = 1800 // bytes; encryption and base64 make 2,500 of them, the limit of Windows
 )
 
 func loadRecord(ctx context.Context, store Store) (*record, error) {
@@ -122,9 +123,9 @@ func loadRecord(ctx context.Context, store Store) (*record, error) {
 	return parseRecord(data)
 }
 
-// parseRecord reads a record. One that cannot be read counts as none: otherwise it
-// would have to be deleted by hand. One of a newer version is an error, even if it
-// gives the members other types.
+// parseRecord reads a record. An unreadable record counts as none, since otherwise
+// somebody would have to delete it by hand. A record of a newer version is an error,
+// even if its members have other types.
 func parseRecord(data []byte) (*record, error) {
 	if bytes.HasPrefix(data, []byte(encryptedPrefix)) {
 		return nil, fmt.Errorf("session: load from the Store: %w: it is encrypted; use NewEncryptedStore", errUnreadable)
@@ -157,9 +158,9 @@ func parseRecord(data []byte) (*record, error) {
 	return r, nil
 }
 
-// encode returns the JSON form of r and for how long a Store keeps it: until an
-// hour after anything in it holds, since clocks differ. A record that is too large
-// for the keyring of an operating system loses the texts of its failures.
+// encode returns the JSON form of r and how long a Store must keep it. That is an
+// hour longer than anything in r holds, since clocks differ. A record that is too
+// large for the keyring of an operating system loses the texts of its failures.
 func (r *record) encode(now time.Time) (data []byte, ttl time.Duration, err error) {
 	ttl = max(r.Failure.left(now), r.Refusal.left(now))
 	switch {
@@ -182,8 +183,8 @@ func (r *record) encode(now time.Time) (data []byte, ttl time.Duration, err erro
 	return data, ttl + time.Hour, nil
 }
 
-// left returns for how long f holds: not longer than at first, whatever the clock
-// of the process that saved it.
+// left returns how long f still holds. That is at most f.Wait, even if the clock of
+// the process that saved f is ahead.
 func (f *sharedFailure) left(now time.Time) time.Duration {
 	if f == nil {
 		return 0
@@ -191,22 +192,22 @@ func (f *sharedFailure) left(now time.Time) time.Duration {
 	return max(0, min(f.At.Add(f.Wait).Sub(now), f.Wait))
 }
 
-// fingerprint distinguishes credentials from others, but is too short to confirm
-// a guess: of a million passwords, 15 have the same one.
+// fingerprint tells credentials apart, but is too short to confirm a guess: of a
+// million passwords, about 15 have the same fingerprint.
 func (r *record) fingerprint(params CreateParams) uint16 {
 	mac := hmac.New(sha256.New, r.Salt)
 	fmt.Fprintf(mac, "%d:%s%s", len(params.Username), params.Username, params.Password)
 	return binary.BigEndian.Uint16(mac.Sum(nil))
 }
 
-// errUnreadable is matched if a record is kept by an encryptedStore of other keys
-// or another name, or if either side does not encrypt.
+// errUnreadable is matched if a record was saved with other keys or another name, or
+// if only one of the two Stores encrypts.
 var errUnreadable = errors.New("the record cannot be decrypted")
 
-// encryptedPrefix is what an encrypted record begins with.
+// encryptedPrefix is the start of an encrypted record.
 const encryptedPrefix = "files.com session, AES-256-GCM\n"
 
-// encryptedStore encrypts what another Store keeps.
+// encryptedStore encrypts the record of another Store.
 type encryptedStore struct {
 	store Store
 	name  string
@@ -214,20 +215,21 @@ type encryptedStore struct {
 }
 
 // NewEncryptedStore returns a Store that keeps its record in another Store,
-// encrypted by AES-256-GCM. Use it if others can read the other Store, as in a
-// database: whoever can read a record acts as the user, and whoever can write one
-// decides where later calls go.
+// encrypted by AES-256-GCM. Use it if other people can read the other Store, such as
+// a database. Anyone who can read a plain record can act as the user. Anyone who can
+// write one decides where later calls go.
 //
-// A key is 32 random bytes. The first key encrypts, and all decrypt. The keys are
-// copied. The name is authenticated with the record: a record that was copied from
-// another name cannot be read. It may be any text, such as the site and the user.
-// An old record of the same name that somebody puts back is not noticed.
+// A key is 32 random bytes. The first key encrypts, and every key decrypts. The keys
+// are copied. The name may be any text, such as the site and the user. It is
+// authenticated with the record, so a record that was copied from another name
+// cannot be read. But the Store does not notice if somebody puts back an old record
+// of the same name.
 //
 // A record that no key decrypts is an error and is left as it is, since processes
-// with different keys would otherwise replace each other's sessions for ever. If
-// the key is lost, call [Source.Reset]: the next login replaces the record. To
-// rotate a key, add the new one as the second key of every process, then make it
-// the first one of every process, then remove the old one after 30 days.
+// with different keys would otherwise replace each other's sessions forever. If the
+// key is lost, call [Source.Reset]: the next login replaces the record. To rotate a
+// key, add the new one as the second key of every process, then make it the first
+// one of every process, then remove the old one after 30 days.
 //
 // The error matches [ErrInvalidParams] if store is nil, there is no key, or a key has
 // another length.
@@ -240,8 +242,8 @@ func NewEncryptedStore(store Store, name string, keys ...[]byte) (Store, error) 
 		if len(key) != 32 {
 			return nil, usageError(fmt.Sprintf("NewEncryptedStore: key %d has %d bytes; AES-256 requires 32", i+1, len(key)))
 		}
-		block, _ := aes.NewCipher(key)                 // fails for other lengths alone
-		aead, _ := cipher.NewGCMWithRandomNonce(block) // fails for other ciphers alone
+		block, _ := aes.NewCipher(key)                 // fails only for other lengths
+		aead, _ := cipher.NewGCMWithRandomNonce(block) // fails only for other ciphers
 		s.keys = append(s.keys, aead)
 	}
 	return s, nil
@@ -262,7 +264,7 @@ func (s *encryptedStore) Load(ctx context.Context) ([]byte, error) {
 			return plain, nil
 		}
 	}
-	return nil, fmt.Errorf("%w: it has another key or another name; add the key, or call Source.Reset to replace it", errUnreadable)
+	return nil, fmt.Errorf("%w: it was saved with another key or another name; add the key, or call Source.Reset to replace it", errUnreadable)
 }
 
 // TryLock locks the other Store.

@@ -9,11 +9,12 @@ import (
 	"strings"
 )
 
-// Transport is an [http.RoundTripper] that sends the session of a [Source] with
-// each request to the origin that created the session. It passes every other
-// request on untouched. Each hop of a redirect is a request of its own. A request
-// whose Host or opaque URL names another host goes to another origin. Before the
-// first session the origin is not known, so every request waits for a session.
+// Transport is an [http.RoundTripper] that sends the session of a [Source] with each
+// request to the origin that created the session. It passes every other request on
+// untouched. Each hop of a redirect counts as a separate request. A request whose
+// Host or opaque URL names another host counts as a request to another origin.
+// Before the first session the origin is not known, so every request waits for a
+// session.
 //
 // If an answer of 401 or 403 says that the session has ended, the Transport logs
 // in and sends the request once more. If that login fails, RoundTrip returns its
@@ -22,9 +23,9 @@ import (
 // gets the 401 or 403, perhaps with no more than the first 64 KiB of its body.
 // Every other answer is returned as it is: see [CheckResponse].
 //
-// A Transport is safe for concurrent use, and several may share a Source. But if
-// the server accepts the requests of one and refuses those of another, say by
-// their addresses, each refusal costs a login.
+// A Transport is safe for concurrent use, and several may share a Source. But if the
+// server accepts the requests of one Transport and refuses those of another, for
+// example because of their addresses, each refusal costs a login.
 type Transport struct {
 	Source *Source           // required
 	Base   http.RoundTripper // nil means http.DefaultTransport
@@ -136,15 +137,16 @@ func (t *Transport) sendAgain(req *http.Request, first *http.Response) (*http.Re
 
 func hasBody(req *http.Request) bool { return req.Body != nil && req.Body != http.NoBody }
 
-// sessionHasEnded reports whether resp says so. The body can still be read from
-// its start.
+// sessionHasEnded reports whether resp says that the session has ended. The body can
+// still be read from its start.
 func sessionHasEnded(resp *http.Response) bool {
 	denied := resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden
 	return denied && errors.Is(checkResponse(resp, false), ErrSessionEnded)
 }
 
-// authenticate returns a copy of req that carries the session. Header values are
-// shared, with no capacity to append to.
+// authenticate returns a copy of req that carries the session. The copy shares the
+// header values, without spare capacity, so that an append does not modify those of
+// req.
 func (k *keptSession) authenticate(req *http.Request) *http.Request {
 	header := make(http.Header, len(req.Header)+2)
 	if k.userAgent != nil {
