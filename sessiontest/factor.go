@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// partialLife is how long a partial session is good for. The API does not tell;
-// it is that of a code by SMS.
+// partialLife is how long a partial session is good for. The API does not say; this
+// is the lifetime of a code by SMS.
 const partialLife = 10 * time.Minute
 
-// forms tells how the user's second factor may be sent: the answer of a key with
-// a partial session ID, a code with the password.
+// forms reports how the user's second factor may be sent: as the answer of a key
+// with a partial session ID, or as a code with the password.
 func (u *account) forms() (byKey, byCode bool) {
 	for _, m := range u.methods() {
 		switch m {
@@ -34,8 +34,8 @@ func (u *account) methods() []string {
 	return u.Methods
 }
 
-// sentLife tells for how long a code that the login sends is good. It is 0 if the
-// login sends none, as when the user has a choice of methods.
+// sentLife returns how long a code that the login sends is good. It is 0 if the
+// login sends none, for example because the user has several methods.
 func (u *account) sentLife() time.Duration {
 	if len(u.Methods) != 1 {
 		return 0
@@ -95,9 +95,9 @@ func (s *Server) challenge(u *account, now time.Time) answer {
 	return a
 }
 
-// useCode uses up a code. If the code is no good it returns the reason. A code of
-// TOTP may be one step late. A code by SMS or e-mail that was never sent is taken
-// for one that was sent just now, so that a login may bring it at once.
+// useCode uses up a code. If the code is not accepted, it returns the reason. A TOTP
+// code may be one step late. A code by SMS or e-mail that was never sent is accepted
+// too, so that the first call of a login may carry it.
 func (u *account) useCode(otp string, now time.Time) (refusal string) {
 	if u.OTP != "" && otp == u.OTP {
 		switch {
@@ -123,14 +123,14 @@ func (u *account) useCode(otp string, now time.Time) (refusal string) {
 		u.step = step
 		return ""
 	}
-	return "wrong code, or one of another time"
+	return "wrong code, or the code of another time"
 }
 
-// totpPeriod is how many seconds a code of TOTP is shown for.
+// totpPeriod is the number of seconds that an app shows a TOTP code.
 const totpPeriod = 30
 
-// Code returns the code that a user's TOTP secret has now, by the server's clock.
-// It panics if there is no such user or it has no TOTP secret.
+// Code returns the current code of a user's TOTP secret, by the server's clock. It
+// panics if there is no such user, or if the user has no TOTP secret.
 func (s *Server) Code(username string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,7 +141,7 @@ func (s *Server) Code(username string) string {
 	return totpCode(u.secret, s.now().Unix()/totpPeriod)
 }
 
-// totpCode returns the six digits of RFC 6238 for a step.
+// totpCode returns the code of six digits for a step, as in RFC 6238.
 func totpCode(secret []byte, step int64) string {
 	mac := hmac.New(sha1.New, secret)
 	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(step)))

@@ -12,40 +12,40 @@ import (
 	"time"
 )
 
-// EdgeHTML is the page that the edge of Files.com answers under a 502.
+// EdgeHTML is the body of a 502 of the edge servers of Files.com.
 const EdgeHTML = "<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center><hr><center>files.com</center></body></html>"
 
-// Fault makes requests fail. Status, Body and Reset replace the answer, and then
-// the request takes no effect, unless After is set. The other fields spoil the
-// answer that there is.
+// Fault makes requests fail. Status, Body and Reset replace the answer; then the
+// request has no effect, unless After is set. The fields from Header on spoil the
+// answer.
 type Fault struct {
-	// These fields tell which requests the Fault strikes. If several faults match a
-	// request, the one that was injected first strikes.
-	Method string  `json:"method"` // empty: any
-	Path   string  `json:"path"`   // the whole path; empty: any
-	Times  int     `json:"times"`  // how many requests; 0: one, or with Chance any number; below 0: any number
-	Chance float64 `json:"chance"` // of each request, from 0 to 1, drawn by the seed of the server; 0: certain
+	// These fields select the requests that the Fault strikes. If several faults
+	// match a request, the one that was injected first strikes.
+	Method string  `json:"method"` // empty: any method
+	Path   string  `json:"path"`   // the whole path; empty: any path
+	Times  int     `json:"times"`  // number of requests; 0: one, or any number if Chance is set; negative: any number
+	Chance float64 `json:"chance"` // probability for each request, from 0 to 1; see Server.Seed; 0: every request
 
-	// These fields tell when the request takes effect.
-	After bool          `json:"after"` // before the Fault strikes
-	Delay time.Duration `json:"delay"` // before the effect, of which there is none if the client leaves; with After behind it
+	// These fields say when the request takes effect.
+	After bool          `json:"after"` // the request takes effect before the Fault strikes
+	Delay time.Duration `json:"delay"` // pause before the effect, or after it if After is set; a client that leaves before the effect prevents it
 
 	// These fields replace the answer.
 	Status int    `json:"status"` // 0 with a Body: 200
-	Body   string `json:"body"`   // empty with a Status: none
-	Reset  bool   `json:"reset"`  // resets the connection instead; net/http repeats a GET that met this on a kept one
+	Body   string `json:"body"`   // empty with a Status: no body
+	Reset  bool   `json:"reset"`  // resets the connection instead; on a reused connection, net/http repeats a GET
 
-	// These fields spoil the answer that there is.
-	Header   http.Header   `json:"header"`    // replaces these fields of the header
+	// These fields spoil the answer.
+	Header   http.Header   `json:"header"`    // replaces these header fields
 	HTTPCode any           `json:"http_code"` // the value of http-code in an error
 	Drip     time.Duration `json:"drip"`      // pause before each byte of the body
 	Truncate int           `json:"truncate"`  // bytes at the end of the body that are not sent
 	Surplus  string        `json:"surplus"`   // sent after the body
-	Gzip     bool          `json:"gzip"`      // compresses the body, whether or not the client takes that
-	Bomb     int64         `json:"bomb"`      // so many zero bytes, compressed, instead of the body
+	Gzip     bool          `json:"gzip"`      // compresses the body, even if the client does not accept that
+	Bomb     int64         `json:"bomb"`      // number of zero bytes, compressed, that replace the body
 }
 
-// Validate returns an error for the first field that makes no sense.
+// Validate returns an error if a field is not valid, or if the Fault has no effect.
 func (f Fault) Validate() error {
 	_, badCode := json.Marshal(f.HTTPCode)
 	switch {
@@ -115,10 +115,10 @@ func (s *Server) strikes(r *http.Request) *Fault {
 
 func (f *Fault) replaces() bool { return f.Status != 0 || f.Body != "" || f.Reset }
 
-// preventsEffect reports whether there is a fault that answers instead of the API.
+// preventsEffect reports whether f answers instead of the API. f may be nil.
 func (f *Fault) preventsEffect() bool { return f != nil && !f.After && f.replaces() }
 
-// pause waits, and reports whether client and server are still there.
+// pause waits. It reports false if the client leaves or the server closes meanwhile.
 func (s *Server) pause(r *http.Request, d time.Duration) bool {
 	if d == 0 {
 		return true
@@ -132,7 +132,7 @@ func (s *Server) pause(r *http.Request, d time.Duration) bool {
 	return false
 }
 
-// spoil replaces an answer if the fault has one, and sets its header.
+// spoil replaces the answer if the fault has one, and sets its header fields.
 func (f *Fault) spoil(rep *reply) {
 	if f.replaces() {
 		if rep.status = f.Status; f.Status == 0 && !f.Reset {

@@ -19,8 +19,8 @@ func (s *Server) handles(r *http.Request) (username string, ok bool) {
 	return l.username, true
 }
 
-// callHandler has Handler answer. A fault needs the whole answer first. Without
-// one, Handler may stream.
+// callHandler lets Handler answer. With a fault it needs the whole answer first.
+// Without a fault, Handler may stream.
 func (s *Server) callHandler(w http.ResponseWriter, r *http.Request, username string, f *Fault) {
 	rw := &recordingWriter{ResponseWriter: w, server: s,
 		entry: Request{Method: r.Method, Path: r.URL.Path, User: username, Fault: f != nil}}
@@ -38,8 +38,8 @@ func (s *Server) callHandler(w http.ResponseWriter, r *http.Request, username st
 	s.finish(w, r, rep, f, false)
 }
 
-// recordingWriter records a request before the client can read the answer, so
-// that a test which has the answer finds the request in the journal.
+// recordingWriter records a request before the client can read the answer, so that a
+// test that has the answer also finds the request in the journal.
 type recordingWriter struct {
 	http.ResponseWriter
 	server   *Server

@@ -20,14 +20,14 @@ type Request struct {
 	Fault  bool   `json:"fault"`  // whether a Fault struck
 }
 
-// Counts tell the outcome of all requests.
+// Counts holds the number of requests by outcome.
 type Counts struct {
-	Logins  int `json:"logins"`  // that made a session, whether or not the client got to know
+	Logins  int `json:"logins"`  // logins that created a session, even if the client did not get the answer
 	Refused int `json:"refused"` // logins that the server refused, except those whose answer a Fault replaced
 	Logouts int `json:"logouts"`
-	Live    int `json:"live"`   // sessions
-	SMS     int `json:"sms"`    // sent to users whose only method it is
-	Emails  int `json:"emails"` // likewise
+	Live    int `json:"live"`   // live sessions
+	SMS     int `json:"sms"`    // codes by SMS, to users who have no other method
+	Emails  int `json:"emails"` // codes by e-mail, likewise
 }
 
 // maxRequests limits the memory that the journal takes.
@@ -47,15 +47,15 @@ func (s *Server) record(r Request) {
 	}
 }
 
-// Requests returns the journal, oldest entry first. Of more than a million
-// entries it keeps the last ones.
+// Requests returns the journal, oldest entry first. It keeps at least the last
+// million entries.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.requests)
 }
 
-// Counts returns the outcome of all requests.
+// Counts returns the number of requests by outcome.
 func (s *Server) Counts() Counts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,9 +64,9 @@ func (s *Server) Counts() Counts {
 	return c
 }
 
-// Watch calls f with each entry of the journal as it is made, one at a time and
-// in the order of [Server.Requests]. The server answers nothing else meanwhile, so
-// f makes no requests to it, and does not close it.
+// Watch calls f with each entry of the journal as it is made, one at a time and in
+// the order of [Server.Requests]. The server waits for f, so f must not send
+// requests to it or close it.
 func (s *Server) Watch(f func(Request)) {
 	s.set(func(c *settings) { c.watch = f })
 }
@@ -107,7 +107,7 @@ func (r Request) String() string {
 	return strings.TrimSpace(line)
 }
 
-// note tells the reason of a refusal and whether a fault struck.
+// note returns the reason of a refusal and whether a fault struck.
 func (r Request) note() string {
 	if !r.Fault {
 		return printable(r.Reason)

@@ -47,7 +47,7 @@ func TestTheJournalTellsTheReasonOfARefusedLogin(t *testing.T) {
 	old := srv.Code("totp")
 	srv.Advance(5 * time.Minute)
 	logIn(t, srv, "username=totp&password=secret&otp="+old)
-	reason("wrong code, or one of another time")
+	reason("wrong code, or the code of another time")
 }
 
 func TestTheJournalTellsTheReasonOfARefusedSession(t *testing.T) {

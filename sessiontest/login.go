@@ -91,7 +91,7 @@ func wrongCode(reason string) answer {
 	return refuse(401, "not-authenticated/one-time-password-incorrect", "One time password is incorrect.", reason)
 }
 
-// fail counts a failed try, and locks the user out when there were enough.
+// fail counts a failed try, and locks the user out after too many.
 func (s *Server) fail(u *account, now time.Time, a answer) answer {
 	if s.tries <= 0 {
 		return a
@@ -104,7 +104,7 @@ func (s *Server) fail(u *account, now time.Time, a answer) answer {
 	return a
 }
 
-// limited returns how long the rate limit keeps a login from now.
+// limited returns how long the rate limit makes a login wait, or 0.
 func (s *Server) limited(now time.Time) time.Duration {
 	if s.limit <= 0 {
 		return 0
@@ -117,7 +117,7 @@ func (s *Server) limited(now time.Time) time.Duration {
 	return 0
 }
 
-// mismatch answers that the site is served from elsewhere.
+// mismatch answers that the site is served from another host.
 func (s *Server) mismatch() answer {
 	_, host, found := strings.Cut(s.moved, "://")
 	if !found {
@@ -153,7 +153,7 @@ func (s *Server) begin(r *http.Request, u *account, now time.Time) answer {
 			l.id = id
 		}
 	default:
-		text, _ := json.Marshal(id) // such as 7; Validate has tried it
+		text, _ := json.Marshal(id) // such as 7; Validate has checked that it has a JSON form
 		l.id = string(text)
 	}
 	s.sessions[l.id] = l
@@ -176,9 +176,9 @@ func (l *login) model() map[string]any {
 	return m
 }
 
-// recordedZone puts a time into the zone of the recorded answer, New York's. If the
-// process has the same offset, recordedZone takes that of the other season, since
-// a client that ignores the offset must not pass by chance.
+// recordedZone converts a time to the zone of the recorded answer, that of New York.
+// If the process has the same offset, recordedZone uses the winter offset. Otherwise
+// a client that ignores the offset could pass a test by chance.
 func recordedZone(t time.Time) time.Time {
 	const hour = 60 * 60
 	offset := -4 * hour

@@ -15,14 +15,14 @@ import (
 // maxBody limits the memory that a request takes.
 const maxBody = 1 << 20
 
-// loginForm holds the parameters of a login. The API ignores others.
+// loginForm holds the parameters of a login. The API ignores other parameters.
 type loginForm struct {
 	username, password, otp, partial string
-	refusal                          *answer // of a body that cannot be read
+	refusal                          *answer // the answer to a body that cannot be read
 }
 
-// readLogin reads a login in any of the encodings that the API takes: JSON, a
-// form, or multipart. An empty body has no parameters.
+// readLogin reads a login in any encoding that the API accepts: JSON, a form, or
+// multipart. An empty body has no parameters.
 func readLogin(r *http.Request) loginForm {
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
 	var tooLarge *http.MaxBytesError
@@ -58,8 +58,8 @@ func unreadable(name, message, reason string) loginForm {
 	return loginForm{refusal: &a}
 }
 
-// parseJSON reads the strings and numbers of an object. Members of other types,
-// such as "no_cookie": true, are none that a login needs.
+// parseJSON reads the strings and numbers of an object. It ignores members of other
+// types, such as "no_cookie": true, since a login does not need them.
 func parseJSON(body []byte) (map[string]string, error) {
 	members := map[string]any{}
 	decoder := json.NewDecoder(bytes.NewReader(body))
@@ -85,7 +85,8 @@ func parseJSON(body []byte) (map[string]string, error) {
 	return params, nil
 }
 
-// parseForm reads a form. Of several values the last one counts, as in Rack.
+// parseForm reads a form. If a parameter has several values, the last one counts, as
+// in Rack.
 func parseForm(body []byte) (map[string]string, error) {
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
@@ -98,11 +99,11 @@ func parseForm(body []byte) (map[string]string, error) {
 	return params, nil
 }
 
-// parseMultipart reads the parts that are no files. Of several values the last
-// one counts, as in Rack.
+// parseMultipart reads the parts that are not files. If a parameter has several
+// values, the last one counts, as in Rack.
 func parseMultipart(body []byte, boundary string) (map[string]string, error) {
 	if boundary == "" || !bytes.Contains(body, []byte("--"+boundary+"--")) {
-		return nil, errors.New("no boundary at the end") // for which the reader reports io.EOF at times
+		return nil, errors.New("no boundary at the end") // the reader sometimes reports only io.EOF for this
 	}
 	params := map[string]string{}
 	parts := multipart.NewReader(bytes.NewReader(body), boundary)

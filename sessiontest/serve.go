@@ -17,14 +17,15 @@ func isLogin(r *http.Request) bool {
 	return r.URL.Path == sessionsPath && r.Method == http.MethodPost
 }
 
-// answer is an answer of the API: a failure if kind is set, else body, if any.
+// answer is an answer of the API. It is a failure if kind is set. Otherwise it has
+// body, if that is not nil.
 type answer struct {
 	status        int
 	user          string
 	header        http.Header
 	kind, message string
 	reason        string // for the journal
-	data, body    any    // a body that is a string is text
+	data, body    any    // a string is sent as text, any other body as JSON
 }
 
 // refuse returns a failure. kind is its type, reason is for the journal alone.
@@ -39,7 +40,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case isLogin(r):
 		form = readLogin(r)
 	case s.Handler == nil:
-		io.CopyN(io.Discard, r.Body, maxBody) // only then does net/http notice that the client leaves
+		io.CopyN(io.Discard, r.Body, maxBody) // net/http notices that the client leaves only after this
 	}
 	f := s.strikes(r)
 	left := f != nil && !f.After && !s.pause(r, f.Delay)
@@ -59,8 +60,8 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, rep reply, f *Fa
 	s.send(w, r, rep, f)
 }
 
-// serve makes a request take effect and records it. A client that has left gets
-// no effect.
+// serve makes a request take effect and records it. If the client has left, the
+// request has no effect.
 func (s *Server) serve(r *http.Request, form loginForm, f *Fault, left bool) reply {
 	s.order.Lock() // so that the journal has the order of the effects
 	defer s.order.Unlock()
@@ -115,7 +116,7 @@ func (s *Server) answer(r *http.Request, form loginForm) answer {
 	return a
 }
 
-// reading are the methods that a read-only session may use.
+// reading lists the methods that a read-only session may use.
 var reading = []string{http.MethodGet, http.MethodHead, http.MethodOptions}
 
 // access returns the session of a request. If there is none, or if it may not make

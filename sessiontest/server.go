@@ -1,6 +1,6 @@
-// Package sessiontest is a Files.com Session API in memory, for tests and
-// examples. It serves real HTTP on loopback and answers as the API was recorded
-// to answer.
+// Package sessiontest is a Files.com Session API in memory, for tests and examples.
+// It serves real HTTP on loopback. Its answers have the form of recorded answers of
+// the API.
 //
 //	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
 //	defer srv.Close()
@@ -8,13 +8,13 @@
 //
 // A test adds users, sets what happens to their logins, makes requests fail with
 // [Server.Inject] and moves the clock with [Server.Advance]. [Server.Counts] and
-// [Server.Requests] tell the outcome, and [Server.String] prints it for the log
-// of a failed test. [Server.Handler] adds endpoints of the caller's own.
+// [Server.Requests] report what happened, and [Server.String] prints it for the log
+// of a failed test. [Server.Handler] adds other endpoints.
 //
 // The command filessession-fake, in a folder of this package, serves the same API
 // to programs in other languages.
 //
-// The package imports only the standard library, and not testing.
+// The package imports only the standard library, without package testing.
 package sessiontest
 
 import (
@@ -30,8 +30,8 @@ import (
 	"time"
 )
 
-// Server is a running server. It is safe for concurrent use, except for its
-// fields, which are set before the first request.
+// Server is a running server. Its methods are safe for concurrent use. Set its
+// fields before the first request.
 type Server struct {
 	// URL is the origin of the server, for session.WithBaseURL. Its host is a
 	// loopback address if the server listens on all addresses.
@@ -48,11 +48,11 @@ type Server struct {
 	close    sync.Once
 	hijacked sync.WaitGroup // connections
 
-	order    sync.Mutex // of effects and of calls to watch; locked before mu
+	order    sync.Mutex // keeps effects and calls to watch in order; locked before mu
 	mu       sync.Mutex // guards the rest
 	users    map[string]*account
 	sessions map[string]*login
-	ended    map[string]string // why a session is no more, by ID
+	ended    map[string]string // why a session has ended, by ID
 	serial   int               // of the last session
 	requests []Request
 	counts   Counts
@@ -96,8 +96,8 @@ func Listen(addr string, users ...User) (*Server, error) {
 	return s, nil
 }
 
-// ListenTLS is [Listen] over TLS, with HTTP/1.1 and a certificate of the caller's.
-// The client that [Server.Client] returns trusts the certificate.
+// ListenTLS is [Listen] over TLS, with HTTP/1.1 and the certificate cert. The client
+// that [Server.Client] returns trusts the certificate.
 func ListenTLS(addr string, cert tls.Certificate, users ...User) (*Server, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -111,9 +111,9 @@ func ListenTLS(addr string, cert tls.Certificate, users ...User) (*Server, error
 	return s, nil
 }
 
-// loopback returns the address under which this machine reaches a listener. One
-// that listens on an unspecified address listens on all addresses, of IPv4 and of
-// IPv6, as package net documents.
+// loopback returns the address under which this machine reaches a listener. A
+// listener on an unspecified address listens on all IPv4 and IPv6 addresses, as
+// package net documents.
 func loopback(addr net.Addr) string {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsUnspecified() {
@@ -146,8 +146,8 @@ func newServer(users []User) *Server {
 func (s *Server) Client() *http.Client { return s.http.Client() }
 
 // Close stops the server and cuts off requests under way. It waits for calls to
-// [Server.Handler] and to the function of [Server.Watch], but for no client. It
-// may be called more than once, also at the same time.
+// [Server.Handler] and to the function of [Server.Watch], but not for clients. It
+// may be called more than once, and by several goroutines at the same time.
 func (s *Server) Close() {
 	s.close.Do(func() { close(s.closing) })
 	s.http.Config.Close()
@@ -157,8 +157,8 @@ func (s *Server) Close() {
 
 // Reset forgets what has happened: sessions, partial sessions, failed tries, the
 // journal and its counts, faults, and moves of the clock. The users are those that
-// the server was started with. What the Set methods, [Server.BindUserAgent],
-// [Server.MoveTo], [Server.Seed] and [Server.Watch] have set stays.
+// the server was started with. The settings made by the Set methods,
+// [Server.BindUserAgent], [Server.MoveTo], [Server.Seed] and [Server.Watch] remain.
 func (s *Server) Reset() {
 	accounts := map[string]*account{}
 	for _, u := range s.initial {
@@ -174,8 +174,8 @@ func (s *Server) Reset() {
 	s.offset, s.recent = 0, nil
 }
 
-// AddUser adds a user, or replaces the one of that name: its failed tries, used
-// codes and partial sessions are forgotten. It panics with the error of
+// AddUser adds a user. It replaces a user of the same name, and forgets that user's
+// failed tries, used codes and partial sessions. It panics with the error of
 // [User.Validate], if there is one.
 func (s *Server) AddUser(u User) {
 	a := newAccount(u)
@@ -218,7 +218,8 @@ func (s *Server) Sessions() []string {
 	return ids
 }
 
-// LiveByUser returns how many live sessions each user has who has any.
+// LiveByUser returns the number of live sessions by user. It leaves out users
+// without one.
 func (s *Server) LiveByUser() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -245,7 +246,7 @@ func (s *Server) forget() {
 	}
 }
 
-// endedByTest is the reason why a session is no more that Expire has ended.
+// endedByTest is the reason of a session that Expire or ExpireUser has ended.
 const endedByTest = "the test has ended the session"
 
 // maxEnded limits the memory that ended sessions take.

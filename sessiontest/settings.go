@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// settings are how logins and sessions behave. Reset keeps them.
+// settings say how logins and sessions behave. Reset keeps them.
 type settings struct {
 	lifetime      time.Duration
 	tries         int // before a lock-out; 0: any number
@@ -32,8 +32,8 @@ func (s *Server) set(change func(*settings)) {
 const century = 100 * 365 * 24 * time.Hour
 
 // Advance moves the server's clock, not the client's: forward, or back if d is
-// negative. Sessions, lock-outs, codes and rate limits end by it; delays of faults
-// do not. The clock stays within 100 years of the real one.
+// negative. Sessions, lock-outs, codes and rate limits follow this clock. Delays of
+// faults do not. The clock stays within 100 years of the real one.
 func (s *Server) Advance(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -50,37 +50,38 @@ func (s *Server) Now() time.Time {
 
 func (s *Server) now() time.Time { return time.Now().Add(s.offset) }
 
-// SetLifetime sets the lifetime of sessions that are made from now on. It is 6
-// hours at first, as that of the recorded session was.
+// SetLifetime sets the lifetime of sessions that are created from now on. The
+// default is 6 hours, as in the recording.
 func (s *Server) SetLifetime(d time.Duration) {
 	s.set(func(c *settings) { c.lifetime = d })
 }
 
-// SetLockOut locks a user out for a period after so many failed tries within 6
-// hours, or within the window of [Server.SetLockOutWindow]. A login starts the
-// count anew. With 0 tries, as at first, nobody is locked out.
+// SetLockOut sets how many failed tries lock a user out, and for how long. Tries
+// count for 6 hours, or for the window of [Server.SetLockOutWindow], and until the
+// user logs in. If tries is 0, which is the default, nobody is locked out.
 func (s *Server) SetLockOut(tries int, period time.Duration) {
 	s.set(func(c *settings) { c.tries, c.lockedFor = tries, period })
 }
 
-// SetLockOutWindow sets for how long a failed try counts towards a lock-out,
-// instead of 6 hours.
+// SetLockOutWindow sets how long a failed try counts towards a lock-out. The default
+// is 6 hours.
 func (s *Server) SetLockOutWindow(d time.Duration) {
 	s.set(func(c *settings) { c.lockWithin = d })
 }
 
-// SetRateLimit answers 429 and a Retry-After to logins beyond n within a window.
-// With n 0, as at first, there is no limit.
+// SetRateLimit allows n logins within a window. The server answers further logins
+// with 429 and a Retry-After. If n is 0, which is the default, there is no limit.
 func (s *Server) SetRateLimit(n int, window time.Duration) {
 	s.set(func(c *settings) { c.limit, c.window = n, window })
 }
 
-// BindUserAgent refuses a session to any User-Agent except the one that made it.
+// BindUserAgent makes the server refuse a session that comes with a User-Agent other
+// than that of its login.
 func (s *Server) BindUserAgent() {
 	s.set(func(c *settings) { c.bindUserAgent = true })
 }
 
-// Seed sets the seed that the chances of faults are drawn from. It is 1 at first.
+// Seed sets the seed of the random numbers for Fault.Chance. The default is 1.
 func (s *Server) Seed(seed uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,9 +99,9 @@ const (
 	Region403Text RegionForm = "403-text" // names a host in the header X-Files-Host
 )
 
-// MoveTo answers logins with a region mismatch that names host. host may be an
-// origin, such as the URL of another server. An empty host ends it. MoveTo panics
-// if form is none of the constants, unless host is empty.
+// MoveTo makes the server answer logins with a region mismatch that names host. host
+// may be an origin, such as the URL of another server. An empty host turns this off.
+// MoveTo panics if form is not one of the constants, unless host is empty.
 func (s *Server) MoveTo(host string, form RegionForm) {
 	switch form {
 	case Region403JSON, Region401JSON, Region403Text:
@@ -112,7 +113,8 @@ func (s *Server) MoveTo(host string, form RegionForm) {
 	s.set(func(c *settings) { c.moved, c.form = host, form })
 }
 
-// Recording is a set of recorded answers. The server's answers have their shapes.
+// Recording is a set of recorded answers. The answers of the server have the same
+// form.
 type Recording string
 
 const (
@@ -120,8 +122,8 @@ const (
 	Recording2021 Recording = "2021" // with errors inside errors, and no timeout_at
 )
 
-// SetRecording answers in the shapes of a recording, Recording2025 at first. It
-// panics if r is none of the constants.
+// SetRecording sets which recording the answers follow. The default is
+// Recording2025. It panics if r is not one of the constants.
 func (s *Server) SetRecording(r Recording) {
 	if r != Recording2025 && r != Recording2021 {
 		panic(fmt.Sprintf("sessiontest: %q is not a Recording; use Recording2025 or Recording2021", r))

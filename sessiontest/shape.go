@@ -42,7 +42,7 @@ func (s *Server) render(r *http.Request, a answer, f *Fault) reply {
 	case string:
 		rep.body = []byte(body)
 	default:
-		rep.body, _ = json.Marshal(body) // Validate has tried the parts that are the user's
+		rep.body, _ = json.Marshal(body) // cannot fail: Validate has checked the fields of the user
 		h.Set("Content-Type", "application/json")
 	}
 	if f != nil {
@@ -80,7 +80,8 @@ func (s *Server) age(failure map[string]any) {
 	failure["errors"] = []any{inner}
 }
 
-// title turns a type into its title, as "not-authenticated/locked-out" into "Locked Out".
+// title returns the title of a type: "Locked Out" for
+// "not-authenticated/locked-out".
 func title(kind string) string {
 	_, name, found := strings.Cut(kind, "/")
 	if !found {
@@ -95,7 +96,7 @@ func title(kind string) string {
 	return strings.Join(words, " ")
 }
 
-// german are the messages that the server can translate.
+// german has the messages that the server can translate.
 var german = map[string]string{
 	"Invalid username or password": "Ungültiger Benutzername oder ungültiges Passwort",
 	"Your account is locked out.":  "Ihr Konto ist gesperrt.",

@@ -11,18 +11,18 @@ import (
 	"time"
 )
 
-// User may log in.
+// User is a user who may log in.
 type User struct {
 	Username string `json:"username"`
 	Password string `json:"password"`
 
-	OTP       string   `json:"otp"`        // the code of the second factor; empty without TOTP: the user has none
-	TOTP      string   `json:"totp"`       // base32 secret, in groups and lower case if so copied; each of its codes is good once
+	OTP       string   `json:"otp"`        // the code of the second factor; a user without OTP and TOTP has no second factor
+	TOTP      string   `json:"totp"`       // secret in base32, also in groups or in lower case; each of its codes is good once
 	Methods   []string `json:"methods"`    // of the second factor, as the API spells them; nil means totp
-	SingleUse bool     `json:"single_use"` // OTP is good once; a code by SMS or e-mail always is, until another one is sent
+	SingleUse bool     `json:"single_use"` // OTP is good once; a code by SMS or e-mail always is, until the next one is sent
 
 	ChangePassword bool           `json:"change_password"` // the login is refused until the password is changed
-	Session        map[string]any `json:"session"`         // fields of the login's answer, beside and above those of every user
+	Session        map[string]any `json:"session"`         // fields to add to the answer to the login, or to replace in it
 }
 
 // Validate returns an error if the user could not log in as described: the
@@ -45,10 +45,10 @@ type account struct {
 	User
 	secret  []byte               // of TOTP
 	step    int64                // of the last code of TOTP
-	used    bool                 // whether OTP was
+	used    bool                 // whether OTP was used
 	sent    time.Time            // when OTP was sent by SMS or e-mail; zero: not since the last login
-	failed  []time.Time          // tries
-	locked  time.Time            // until when
+	failed  []time.Time          // failed tries
+	locked  time.Time            // end of the lock-out
 	partial map[string]time.Time // when partial sessions end, by ID
 }
 

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// send writes a reply. A fault that breaks HTTP writes it to the connection,
-// since net/http would mend or refuse it.
+// send writes a reply. With a fault that breaks HTTP, it writes to the connection
+// itself, since net/http would correct or refuse the reply.
 func (s *Server) send(w http.ResponseWriter, r *http.Request, rep reply, f *Fault) {
 	if f == nil || !f.Reset && f.Drip == 0 && f.Truncate == 0 && f.Surplus == "" {
 		for name, values := range rep.header {
@@ -79,7 +79,7 @@ func rawHead(rep reply) []byte {
 }
 
 // drip writes a body byte by byte, until the client or the server closes. Only a
-// write tells that the client has left.
+// write shows whether the client has left.
 func (s *Server) drip(conn net.Conn, body []byte, pause time.Duration) {
 	for i := range body {
 		select {

@@ -8,8 +8,8 @@ import (
 	"github.com/filescom/session/sessiontest"
 )
 
-// origins returns the origins under which clients reach the server: all of this
-// machine's if it listens on all addresses.
+// origins returns the origins under which clients reach the server. If it listens on
+// all addresses, that is one for each address of this machine.
 func origins(srv *sessiontest.Server, addr string) []string {
 	all := []string{srv.URL}
 	if !unspecified(addr) {
@@ -23,7 +23,7 @@ func origins(srv *sessiontest.Server, addr string) []string {
 	return all
 }
 
-// unspecified reports whether an address to listen on is any of the machine's.
+// unspecified reports whether a listener on addr listens on all addresses.
 func unspecified(addr string) bool {
 	host, _, _ := net.SplitHostPort(addr)
 	return host == "" || net.ParseIP(host).IsUnspecified()
@@ -55,7 +55,7 @@ func certificateNames(c config) []string {
 	return append(names, c.names...)
 }
 
-// reachable returns an address of a listener that this machine reaches.
+// reachable returns an address under which this machine reaches a listener.
 func reachable(addr net.Addr) string {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsUnspecified() {

@@ -15,9 +15,10 @@ import (
 	"time"
 )
 
-// newCertificate makes an authority and a certificate of it for host names and IP
-// addresses. They are two, since some clients refuse a server whose certificate is
-// that of an authority. The key of the authority is forgotten.
+// newCertificate creates an authority, and a certificate that it signs for host
+// names and IP addresses. There are two certificates, since some clients refuse a
+// server that uses the certificate of an authority. The key of the authority is not
+// kept.
 func newCertificate(names []string) (cert tls.Certificate, authorityPEM []byte, err error) {
 	authorityKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -49,7 +50,7 @@ func newCertificate(names []string) (cert tls.Certificate, authorityPEM []byte, 
 	if err != nil {
 		return cert, nil, err
 	}
-	signed, err := x509.ParseCertificate(authorityDER) // with the key ID that the server's certificate refers to
+	signed, err := x509.ParseCertificate(authorityDER) // has the key ID that the server's certificate refers to
 	if err != nil {
 		return cert, nil, err
 	}
@@ -61,8 +62,8 @@ func newCertificate(names []string) (cert tls.Certificate, authorityPEM []byte, 
 	return tls.Certificate{Certificate: [][]byte{serverDER}, PrivateKey: key}, authorityPEM, nil
 }
 
-// writeFile replaces a file at once, so that a client that waits for it never
-// reads half of it.
+// writeFile replaces a file at once, so that a client that waits for the file never
+// reads a part of it.
 func writeFile(name string, data []byte) error {
 	temp, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*")
 	if err != nil {

@@ -20,7 +20,7 @@ type control struct {
 	log *log.Logger
 }
 
-// routes are the requests of the control API. Their answers have a JSON form.
+// routes lists the requests of the control API. Their answers have a JSON form.
 var routes = []struct {
 	method, path string
 	serve        func(*sessiontest.Server, io.Reader) (any, error)
@@ -68,7 +68,7 @@ type failure struct {
 	Error string `json:"error"`
 }
 
-// done is the answer to a request that has nothing to tell.
+// done is the answer to a request that returns no data.
 type done struct{}
 
 func counts(srv *sessiontest.Server, _ io.Reader) (any, error) {
@@ -151,7 +151,7 @@ func advance(srv *sessiontest.Server, body io.Reader) (any, error) {
 		return nil, err
 	}
 	if clock.By == nil {
-		return nil, errors.New(`by is missing; write such as {"by":"6h"}`)
+		return nil, errors.New(`by is missing; write it as in {"by":"6h"}`)
 	}
 	srv.Advance(time.Duration(*clock.By))
 	return struct {
@@ -164,7 +164,7 @@ func reset(srv *sessiontest.Server, _ io.Reader) (any, error) {
 	return done{}, nil
 }
 
-// duration is a text such as "250ms" in JSON.
+// duration is a JSON string such as "250ms".
 type duration time.Duration
 
 func (d *duration) UnmarshalJSON(data []byte) error {
@@ -175,11 +175,11 @@ func (d *duration) UnmarshalJSON(data []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf(`%.40s is not a duration; write such as "250ms" or "6h"`, data)
+	return fmt.Errorf(`%.40s is not a duration; use one such as "250ms" or "6h"`, data)
 }
 
-// decode reads one JSON object and nothing else. A member that T does not have is
-// an error, since it is a typing error.
+// decode reads one JSON object and nothing else. A member that T does not have is an
+// error, since its name is probably misspelled.
 func decode[T any](r io.Reader) (T, error) {
 	var v, none T
 	d := json.NewDecoder(r)
@@ -205,7 +205,7 @@ func decode[T any](r io.Reader) (T, error) {
 	return v, nil
 }
 
-// kindName returns the name that a type of Go has in JSON.
+// kindName returns the JSON name of a Go type.
 func kindName(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.String:

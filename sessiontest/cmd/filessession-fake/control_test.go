@@ -174,10 +174,10 @@ func TestControlRefusesRequestsThatMakeNoSense(t *testing.T) {
 		{"POST", "/expire", "{}", 400, `write one of {\"user\":\"alice\"}, {\"id\":\"…\"} and {\"all\":true}`},
 		{"POST", "/expire", `{"user":"alice","all":true}`, 400, `write one of {\"user\":\"alice\"}, {\"id\":\"…\"} and {\"all\":true}`},
 		{"POST", "/faults", `{"chance":2}`, 400, "Fault.Chance is 2; it must be between 0 and 1"},
-		{"POST", "/faults", `{"delay":5}`, 400, `5 is not a duration; write such as \"250ms\" or \"6h\"`},
+		{"POST", "/faults", `{"delay":5}`, 400, `5 is not a duration; use one such as \"250ms\" or \"6h\"`},
 		{"POST", "/faults", `{"header":{"Retry-After":"1"}}`, 400, `\"header\" is of type string; it must be a list`},
-		{"POST", "/advance", `{"by":"tomorrow"}`, 400, `\"tomorrow\" is not a duration; write such as \"250ms\" or \"6h\"`},
-		{"POST", "/advance", `{}`, 400, `by is missing; write such as {\"by\":\"6h\"}`},
+		{"POST", "/advance", `{"by":"tomorrow"}`, 400, `\"tomorrow\" is not a duration; use one such as \"250ms\" or \"6h\"`},
+		{"POST", "/advance", `{}`, 400, `by is missing; write it as in {\"by\":\"6h\"}`},
 	} {
 		status, answer := f.call(t, tc.method, tc.path, tc.body)
 		assert.Equal(t, tc.status, status, tc.body)

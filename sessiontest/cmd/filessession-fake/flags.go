@@ -51,13 +51,13 @@ func parseFlags(args []string, stderr io.Writer) (config, error) {
 	fs.IntVar(&c.tries, "lock-out", 0, "`number` of failed tries that lock a user out; 0 locks nobody out")
 	fs.DurationVar(&c.lockedFor, "lock-out-period", time.Hour, "`duration` of a lock-out")
 	fs.DurationVar(&c.lockWithin, "lock-out-window", 6*time.Hour, "`duration` for which a failed try counts")
-	fs.IntVar(&c.limit, "rate-limit", 0, "`number` of logins within the window, after which they are answered 429; 0 is no limit")
+	fs.IntVar(&c.limit, "rate-limit", 0, "`number` of logins within the window; further ones are answered by 429; 0 is no limit")
 	fs.DurationVar(&c.window, "rate-limit-window", time.Minute, "`duration` of the window of the rate limit")
-	fs.BoolVar(&c.bindUserAgent, "bind-user-agent", false, "refuse a session to any User-Agent except the one that made it")
-	fs.StringVar(&c.regionHost, "region-host", "", "`host` or origin that logins are told to move to, as if the site were in another region")
+	fs.BoolVar(&c.bindUserAgent, "bind-user-agent", false, "refuse a session that comes with a User-Agent other than that of its login")
+	fs.StringVar(&c.regionHost, "region-host", "", "`host` or origin that the server says the site has moved to, as for a site in another region")
 	fs.StringVar(&c.regionForm, "region-form", string(sessiontest.Region403JSON), "`form` of that answer: 403-json, 401-json or 403-text")
-	fs.StringVar(&c.recording, "recording", string(sessiontest.Recording2025), "`year` of the recorded answers to resemble: 2025 or 2021")
-	fs.Uint64Var(&c.seed, "seed", 1, "`number` that the chances of faults are drawn from")
+	fs.StringVar(&c.recording, "recording", string(sessiontest.Recording2025), "`year` of the recorded answers that the server follows: 2025 or 2021")
+	fs.Uint64Var(&c.seed, "seed", 1, "`number` that seeds the random choice of faults")
 	if err := fs.Parse(args); err != nil {
 		return config{}, err
 	}
@@ -89,7 +89,7 @@ func (c *config) addUsers(texts []string) error {
 	return nil
 }
 
-// check finds the first value that makes no sense.
+// check returns an error for the first value that is not valid.
 func (c *config) check(args []string) error {
 	for _, d := range []struct {
 		flag  string
@@ -114,12 +114,12 @@ func (c *config) check(args []string) error {
 	case recording != sessiontest.Recording2025 && recording != sessiontest.Recording2021:
 		return fmt.Errorf("-recording is %q; use 2025 or 2021", c.recording)
 	case len(c.names) > 0 && c.certFile == "":
-		return fmt.Errorf("-tls-name %q is for -tls, which is not given", c.names[0])
+		return fmt.Errorf("-tls-name %q requires -tls", c.names[0])
 	}
 	return nil
 }
 
-// apply makes the settings of a server.
+// apply applies the flags to a server.
 func (c *config) apply(srv *sessiontest.Server) {
 	srv.SetLifetime(c.lifetime)
 	srv.SetLockOut(c.tries, c.lockedFor)

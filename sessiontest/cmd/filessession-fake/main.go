@@ -1,5 +1,5 @@
 // Command filessession-fake serves the Files.com Session API from memory, for
-// programs in any language. It is package sessiontest as a process.
+// programs in any language. It runs package sessiontest as a process.
 //
 //	filessession-fake -user alice:secret -user bob:secret:totp
 //
@@ -13,18 +13,18 @@
 // user with totp gets a secret and other users get the code 123456. The command
 // prints the secrets that it chose itself, and none that it was given.
 //
-// Everything else is JSON, as in the control API: a password with a colon, a TOTP
-// secret, several methods, fields of the session.
+// A password with a colon, a TOTP secret, several methods and fields of the session
+// require JSON, as in the control API:
 //
 //	-user '{"username":"carol","password":"a:b","totp":"jbsw y3dp ehpk 3pxp","methods":["totp","sms"]}'
 //
 // # TLS
 //
-// With -tls ca.pem it serves https, and writes the certificate of an authority
-// that it has made for this run to ca.pem. Clients trust it by SSL_CERT_FILE,
-// NODE_EXTRA_CA_CERTS, curl --cacert or their trust store. The server's
-// certificate is for localhost, the name and the addresses of this machine, and
-// each -tls-name, such as the name of a service in a compose file.
+// With -tls ca.pem it serves https, and writes the certificate of an authority that
+// it creates for this run to ca.pem. Clients trust it by SSL_CERT_FILE,
+// NODE_EXTRA_CA_CERTS, curl --cacert or their trust store. The server's certificate
+// is for localhost, the name and the addresses of this machine, and each -tls-name,
+// such as the name of a service in a compose file.
 //
 // # Control API
 //
@@ -40,16 +40,16 @@
 //	POST /advance  {"by":"6h"}                                 {"now":"2026-01-02T15:04:05Z"}
 //	POST /reset                                                {}
 //
-// POST /users adds a user, or replaces the one of that name. Its members are those
+// POST /users adds a user, or replaces the user of that name. Its members are those
 // of [sessiontest.User]: username, password, otp, totp, methods, single_use,
 // change_password and session.
 //
 // POST /expire ends sessions, as their timeout would.
 //
 // POST /faults makes requests fail. Its members are those of [sessiontest.Fault]:
-// method, path, times and chance tell which requests; after and delay tell when;
-// status, body, reset, header, http_code, drip, truncate, surplus, gzip and bomb
-// tell how. A delay and a drip are texts such as "250ms".
+// method, path, times and chance say which requests; after and delay say when;
+// status, body, reset, header, http_code, drip, truncate, surplus, gzip and bomb say
+// how. A delay and a drip are strings such as "250ms".
 //
 // POST /advance moves the clock of the server.
 //
@@ -104,7 +104,7 @@ func main() {
 	case errors.Is(err, flag.ErrHelp):
 		return
 	case err != nil:
-		os.Exit(2) // parseFlags has said why
+		os.Exit(2) // parseFlags has printed the reason
 	}
 	if err := run(ctx, c, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "filessession-fake:", err)
@@ -149,7 +149,8 @@ func run(ctx context.Context, c config, out io.Writer) error {
 	return nil
 }
 
-// start listens. With TLS it returns the certificate of the authority as well.
+// start starts the server. With TLS it also returns the certificate of the
+// authority.
 func start(c config) (srv *sessiontest.Server, authority []byte, err error) {
 	if c.certFile == "" {
 		srv, err = sessiontest.Listen(c.addr, c.users...)

@@ -11,14 +11,14 @@ import (
 	"github.com/filescom/session/sessiontest"
 )
 
-// methods are the second factors that the API has.
+// methods lists the second factors of the API.
 var methods = []string{"totp", "sms", "email", "static", "yubi", "u2f", "webauthn"}
 
 // defaultCode is the second factor of a user for whom none was given.
 const defaultCode = "123456"
 
-// parseUser reads the value of -user. The note has
-// the secrets that it chose itself, and no other.
+// parseUser reads the value of -user. The note shows the secrets that parseUser
+// chose itself, and no others.
 func parseUser(text string) (u sessiontest.User, note string, err error) {
 	if strings.HasPrefix(text, "{") {
 		u, err = decode[sessiontest.User](strings.NewReader(text))
@@ -29,7 +29,7 @@ func parseUser(text string) (u sessiontest.User, note string, err error) {
 	}
 	part := strings.SplitN(text, ":", 4)
 	if len(part) < 2 || slices.Contains(part, "") {
-		return u, "", errors.New(`write name:password, name:password:method or name:password:method:code; a password with a colon requires JSON such as {"username":"alice","password":"a:b"}`)
+		return u, "", errors.New(`write name:password, name:password:method or name:password:method:code; for a password with a colon, write JSON such as {"username":"alice","password":"a:b"}`)
 	}
 	u = sessiontest.User{Username: part[0], Password: part[1]}
 	note = "user " + u.Username
