@@ -24,8 +24,7 @@ const documented = `{"id":"60525f92e859c4c3d74cb02fd176b1525901b525","language":
 	`"two_factor_setup_needed":false,"allowed_2fa_method_sms":true,"allowed_2fa_method_totp":true,"allowed_2fa_method_u2f":true,` +
 	`"allowed_2fa_method_yubi":true,"use_provided_modified_at":true,"windows_mode_ftp":false}`
 
-// delays are the times that a server waits in each TLS handshake and before each
-// answer.
+// delays says how long a server waits in each TLS handshake and before each answer.
 type delays struct{ connect, answer time.Duration }
 
 // startServer starts a server that answers logins and log-outs from memory. The

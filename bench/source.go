@@ -38,7 +38,7 @@ func sessionSource() []benchmark {
 }
 
 // idleSource returns the benchmark of the heap memory of a Source that holds a
-// session with an ID and a TimeoutAt. It measures once: the runtime's list of
+// session with an ID and a TimeoutAt. It measures once, since the runtime's list of
 // timers grows in the first round and does not shrink.
 func idleSource() []benchmark {
 	const sources = 100_000

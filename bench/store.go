@@ -11,9 +11,8 @@ import (
 	"github.com/filescom/session/filestore"
 )
 
-// sharedSource returns the benchmarks of a Source with a Store: with a session in
-// use, with one to load, and with one to log in and save. The Store in a file is in
-// folder.
+// sharedSource returns the benchmarks of a Source with a Store: it uses a session,
+// loads one, or logs in and saves one. The Store in a file is in folder.
 func sharedSource(folder string) []benchmark {
 	stores := []session.Store{&memoryStore{}, filestore.New(filepath.Join(folder, "session"))}
 	expiry := time.Now().Add(6 * time.Hour)
@@ -40,7 +39,7 @@ func sharedSource(folder string) []benchmark {
 			return perCall(func() error {
 				s, err := src.Session(ctx)
 				src.Invalidate(s)
-				src.Reset() // of the failure that sessions count as which nothing accepts
+				src.Reset() // clears the failure: no answer accepts these sessions
 				return err
 			})
 		}

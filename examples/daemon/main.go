@@ -1,8 +1,9 @@
-// Command daemon calls Files.com again and again with a session that it renews
-// by itself, until SIGINT or SIGTERM, when it logs out.
+// Command daemon calls Files.com again and again until SIGINT or SIGTERM, and then
+// logs out. It renews its session by itself.
 //
-// Without flags it talks to a fake server that it starts itself, and that ends
-// the session twice. Given a site it takes the password from FILES_PASSWORD.
+// Without flags it calls a fake server that it starts itself. That server ends the
+// session twice. With -url it calls a real site, and takes the password from
+// FILES_PASSWORD.
 package main
 
 import (
@@ -27,7 +28,7 @@ func main() {
 	url := flag.String("url", "", "origin of the site, such as https://mysite.files.com")
 	user := flag.String("user", os.Getenv("FILES_USERNAME"), "user name (default FILES_USERNAME); the password is FILES_PASSWORD")
 	every := flag.Duration("every", time.Second, "time between two calls")
-	calls := flag.Int("calls", 0, "how many calls; 0: until a signal")
+	calls := flag.Int("calls", 0, "number of calls; 0: until a signal")
 	flag.Parse()
 	log.SetFlags(log.Ltime)
 
@@ -66,7 +67,7 @@ func run(ctx context.Context, url string, params session.CreateParams, every tim
 			log.Print("logging in")
 			return c.Create(ctx, params)
 		},
-		Logger: slog.Default(), // nothing else tells of a renewal that fails
+		Logger: slog.Default(), // nothing else reports a renewal that fails
 	}
 	defer func() { // Close has 5 s of its own when ctx has ended
 		if gone := src.Close(ctx); gone != nil {
@@ -83,7 +84,7 @@ func run(ctx context.Context, url string, params session.CreateParams, every tim
 		case ctx.Err() != nil:
 			return nil
 		case errors.As(err, &later), errors.Is(err, session.ErrSessionEnded), errors.Is(err, session.ErrLockedOut):
-			log.Print("call ", call, ": ", err) // a later call logs in, as soon as it may
+			log.Print("call ", call, ": ", err) // a later call logs in as soon as that is allowed
 		case errors.Is(err, session.ErrNotAuthenticated), errors.Is(err, session.ErrInvalidParams):
 			return err // no call succeeds until someone changes the password
 		case err != nil:
@@ -101,7 +102,7 @@ func run(ctx context.Context, url string, params session.CreateParams, every tim
 	return nil
 }
 
-// list asks for the root folder, at the host where the session lives.
+// list asks for the root folder, at the origin of the session.
 func list(ctx context.Context, src *session.Source, hc *http.Client) error {
 	s, err := src.Session(ctx)
 	if err != nil {

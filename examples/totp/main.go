@@ -1,6 +1,6 @@
-// Command totp logs in twice with second factors that it makes from a TOTP
-// secret, against a fake server. It is a module of its own for the sake of the
-// package that makes the codes.
+// Command totp logs in twice at a fake server, with codes that it computes from a
+// TOTP secret. It is a separate module, since it requires a package that computes
+// the codes.
 package main
 
 import (
@@ -16,24 +16,24 @@ import (
 	"github.com/pquerna/otp/totp"
 )
 
-// step is how long a code of Files.com is good for.
+// step is how long a code is good at Files.com.
 const step = 30 * time.Second
 
-// authenticator makes the codes of a TOTP secret, and no code twice, since
-// Files.com takes each one once. Give all logins of a user the same one; after a
-// restart, its first code may be one that was sent before.
+// authenticator computes the codes of a TOTP secret. It returns no code twice, since
+// Files.com accepts each code once. All logins of a user must share one
+// authenticator. After a restart, its first code may be one that was sent before.
 type authenticator struct {
 	secret string        // in base32, as sites show it
 	turn   chan struct{} // holds one caller at a time
-	used   time.Time     // begin of the step of the last code
+	used   time.Time     // start of the step of the last code
 }
 
 func newAuthenticator(secret string) *authenticator {
 	return &authenticator{secret: secret, turn: make(chan struct{}, 1)}
 }
 
-// code is a session.OTPFunc. It waits for the next step if this one's code was
-// sent, until ctx ends.
+// code is a session.OTPFunc. If it has already returned the code of this step, it
+// waits for the next step or the end of ctx.
 func (a *authenticator) code(ctx context.Context, _ *session.TwoFactorError) (string, error) {
 	select {
 	case a.turn <- struct{}{}:
@@ -52,7 +52,7 @@ func (a *authenticator) code(ctx context.Context, _ *session.TwoFactorError) (st
 	}
 	code, err := totp.GenerateCode(a.secret, now)
 	if err != nil {
-		return "", fmt.Errorf("the TOTP secret is no good: %w", err) // it names no part of the secret
+		return "", fmt.Errorf("the TOTP secret is not valid: %w", err) // err holds no part of the secret
 	}
 	a.used = now
 	return code, nil
@@ -74,7 +74,7 @@ func main() {
 		return code, err
 	}
 	for range 2 {
-		fmt.Println("logging in; a second time within a step this takes until the next one")
+		fmt.Println("logging in; a second login within 30 seconds waits for the next code")
 		s, err := session.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"},
 			session.WithBaseURL(srv.URL), session.WithOTP(ask))
 		if err != nil {

@@ -56,6 +56,6 @@ func TestTheWaitForACodeEndsWithTheContext(t *testing.T) {
 
 func TestABadSecretIsAnError(t *testing.T) {
 	_, err := newAuthenticator("not base32!").code(t.Context(), nil)
-	assert.ErrorContains(t, err, "no good")
+	assert.ErrorContains(t, err, "not valid")
 	assert.NotContains(t, err.Error(), "base32!")
 }

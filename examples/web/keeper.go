@@ -5,13 +5,12 @@ import (
 	"time"
 )
 
-// keeper keeps values in memory under the ID of a browser session, so that neither
-// a cookie nor a database ever holds them. Each value has an end, and their number
-// has a limit, so that nobody can fill the memory. A keeper is safe for concurrent
-// use.
+// keeper keeps values in memory by the ID of a browser session, so that neither a
+// cookie nor a database ever holds them. Each value expires, and their number is
+// limited, so that nobody can fill the memory. A keeper is safe for concurrent use.
 type keeper[T any] struct {
 	limit   int                      // at least 1
-	dropped func(id string, value T) // gets each value that came to its end or had to make room
+	dropped func(id string, value T) // gets each value that expired or had to make room
 
 	mu   sync.Mutex
 	kept map[string]kept[T]
@@ -27,8 +26,8 @@ func newKeeper[T any](limit int, dropped func(id string, value T)) *keeper[T] {
 	return &keeper[T]{limit: limit, dropped: dropped, kept: map[string]kept[T]{}}
 }
 
-// put keeps a value until a time. A full keeper drops the value that is nearest to
-// its end. If it refused the new one instead, an attacker who fills it would shut
+// put keeps a value until a time. A full keeper drops the value that would expire
+// first. If it refused the new value instead, an attacker could fill it and shut
 // everybody out.
 func (k *keeper[T]) put(id string, value T, until time.Time) {
 	k.mu.Lock()
@@ -56,7 +55,8 @@ func (k *keeper[T]) get(id string) (value T, ok bool) {
 	return v.value, ok
 }
 
-// take removes a value and returns it. Of several callers, one gets it.
+// take removes a value and returns it. If there are several callers, one of them
+// gets it.
 func (k *keeper[T]) take(id string) (value T, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

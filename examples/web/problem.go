@@ -134,7 +134,7 @@ func explain(err error) problem {
 	return p
 }
 
-// wait says how long to wait, which is unknown if d is 0.
+// wait returns a text that says how long to wait. If d is 0, it uses unknown.
 func wait(d time.Duration, unknown string) string {
 	switch {
 	case d <= 0:
@@ -156,9 +156,8 @@ func count(d, unit time.Duration, name string) string {
 	return fmt.Sprintf("%d %ss", n, name)
 }
 
-// codeWasSent reports whether a text message with a code is on its way since an
-// earlier sign-in. Then the API sends no second one, and demands the code of the
-// first.
+// codeWasSent reports whether an earlier sign-in has already sent a text message
+// with a code. Then the API sends no second one, and requires the code of the first.
 func codeWasSent(err error) bool {
 	var api *session.APIError
 	return errors.As(err, &api) && strings.HasSuffix(api.Type, "two-factor-authentication-code-already-sent")

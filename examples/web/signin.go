@@ -13,8 +13,8 @@ import (
 // loginTimeout limits a sign-in at Files.com.
 const loginTimeout = 20 * time.Second
 
-// challenge is a sign-in whose password was right, while its user looks for the
-// code. The API requires the password again with the code.
+// challenge is a sign-in with the right password whose user is looking for the code.
+// The API requires the password again with the code.
 type challenge struct {
 	params  session.CreateParams
 	demand  *session.TwoFactorError
@@ -126,8 +126,8 @@ func (s *site) endedMeanwhile(r *http.Request) bool {
 	return err == nil && !found
 }
 
-// begin ends the sign-in that the browser session had and gives it a new ID. An ID
-// that somebody planted in the browser before is then worth nothing.
+// begin ends the sign-in that the browser session had and gives it a new ID. So an
+// ID that somebody else has put into the browser is useless.
 func (s *site) begin(r *http.Request) error {
 	s.end(r)
 	return s.sessions.RenewToken(r.Context())
@@ -189,8 +189,9 @@ func (s *site) noChallenge(w http.ResponseWriter, r *http.Request) {
 	s.problem(w, r, challengeExpired)
 }
 
-// code answers a challenge. It takes the challenge first, so that each is answered
-// once. After a wrong code it asks again, within the time of the first challenge.
+// code answers a challenge. It takes the challenge first, so that each challenge is
+// answered once. After a wrong code it asks again, within the time of the first
+// challenge.
 func (s *site) code(w http.ResponseWriter, r *http.Request) {
 	c, ok := s.challenges.take(s.id(r))
 	if !ok {

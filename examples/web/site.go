@@ -23,10 +23,10 @@ const (
 	maxForm       = 64 << 10 // bytes
 )
 
-// site is the web site. The browser has a cookie with a random ID and nothing
-// else. That ID is the key of the user in users, or of the challenge in
-// challenges. A value that was taken from there is gone, and a request that is
-// still running cannot bring it back. So no such request can undo a sign-out.
+// site is the web site. The browser has a cookie with a random ID and nothing else.
+// That ID is the key of the user in users, or of the challenge in challenges. A
+// request that is still running cannot put back a value that was taken from there,
+// so it cannot undo a sign-out.
 //
 // All of it is in the memory of this process: a restart signs everybody out, and
 // several processes require a load balancer that sends a browser to the same one.
@@ -40,8 +40,8 @@ type site struct {
 	log           *slog.Logger
 }
 
-// newSite returns a site whose users sign in by client. secure says that browsers
-// reach it by https.
+// newSite returns a site whose users sign in through client. secure says that
+// browsers use https.
 func newSite(client *session.Client, secure bool, log *slog.Logger) *site {
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	base.MaxIdleConnsPerHost = 100 // all users share the connections
@@ -113,8 +113,8 @@ func withHeaders(next http.Handler) http.Handler {
 }
 
 // withLog logs each request: the pattern of its path, the status and the time it
-// took. The path itself and the form are not logged, since people paste secrets
-// into the wrong place.
+// took. The path itself and the form are not logged, since people paste secrets into
+// the wrong field.
 func (s *site) withLog(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
@@ -147,8 +147,8 @@ func asset(w http.ResponseWriter, r *http.Request) {
 
 // forget makes the browser forget the pages of this site. Chromium keeps a page for
 // its back button although the page is no-store, and shows it again after the
-// sign-out. It forgets the page when this header comes with something that a later
-// page loads, but not when it comes with that page itself.
+// sign-out. It forgets the page if this header comes with a file that a later page
+// loads, but not if it comes with the later page itself.
 func forget(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Clear-Site-Data", `"cache"`)
 	http.ServeFileFS(w, r, pageFiles, "page/forget.css")
