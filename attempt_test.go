@@ -170,7 +170,7 @@ func TestALoginIsTriedAgainIfNoConnectionWasEstablished(t *testing.T) {
 	assert.Len(t, srv.seen(), 1)
 }
 
-func TestARefusedConnectionIsNotSent(t *testing.T) {
+func TestALoginIsNotSentIfTheConnectionIsRefused(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -198,7 +198,7 @@ func TestACertificateThatDoesNotVerifyIsNotTriedAgain(t *testing.T) {
 	assert.EqualValues(t, 1, handshakes.Load())
 }
 
-func TestARefusingProxyIsNotSent(t *testing.T) {
+func TestALoginIsNotSentIfTheProxyRefusesTheConnection(t *testing.T) {
 	t.Parallel()
 	origin, connections := listen(t, func(_ int, conn net.Conn) {
 		readRequest(conn)
@@ -213,7 +213,7 @@ func TestARefusingProxyIsNotSent(t *testing.T) {
 	assert.Equal(t, 2, connections())
 }
 
-func TestARoundTripperThatTracesNothingNeverCountsAsUnsent(t *testing.T) {
+func TestNoErrorOfARoundTripperWithoutHTTPTraceIsErrNotSent(t *testing.T) {
 	t.Parallel()
 	for _, broken := range []error{errBroken, &net.OpError{Op: "dial", Net: "tcp", Err: errBroken}} {
 		calls := 0
@@ -227,7 +227,7 @@ func TestARoundTripperThatTracesNothingNeverCountsAsUnsent(t *testing.T) {
 	}
 }
 
-// It posts the login by itself, then looks for a connection in vain.
+// The RoundTripper posts the login by itself, and then does not get a connection.
 func TestABodyThatWasReadCountsAsSent(t *testing.T) {
 	t.Parallel()
 	for name, read := range map[string]func(r *http.Request){
@@ -249,7 +249,7 @@ func TestABodyThatWasReadCountsAsSent(t *testing.T) {
 	}
 }
 
-// failingConn takes no byte once failing is set.
+// failingConn writes no byte after failing is set.
 type failingConn struct {
 	net.Conn
 	failing *atomic.Bool
@@ -308,7 +308,7 @@ func TestAnErrorThatQuotesASecretIsNotShown(t *testing.T) {
 	}
 }
 
-func TestTheErrorSaysThatTheTimePassed(t *testing.T) {
+func TestTheErrorOfATimeoutNamesTheTimeout(t *testing.T) {
 	t.Parallel()
 	origin, _ := listen(t, func(_ int, conn net.Conn) {
 		readRequest(conn)
@@ -329,7 +329,7 @@ func TestTheErrorSaysThatTheTimePassed(t *testing.T) {
 	}
 }
 
-func TestANetworkErrorIsFoundAfterTheRequestWasSent(t *testing.T) {
+func TestErrorsAsFindsANetworkErrorAfterTheRequestWasSent(t *testing.T) {
 	t.Parallel()
 	origin, _ := listen(t, func(_ int, conn net.Conn) {
 		readRequest(conn)
@@ -341,7 +341,7 @@ func TestANetworkErrorIsFoundAfterTheRequestWasSent(t *testing.T) {
 	assert.ErrorAs(t, err, &network)
 	assert.ErrorContains(t, err, " tcp 127.0.0.1:")
 
-	relay := &http.Client{Transport: freshTransport(t)} // whose error has the URL of the caller twice
+	relay := &http.Client{Transport: freshTransport(t)} // its error has the URL of the caller twice
 	hc = session.WithHTTPClient(&http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 		return relay.Post(origin, "text/plain", r.Body)
 	})})
@@ -353,7 +353,7 @@ type stopError struct{ text string }
 
 func (e *stopError) Error() string { return e.text }
 
-func TestTheCauseOfAContextIsFound(t *testing.T) {
+func TestErrorsAsFindsTheCauseOfAContext(t *testing.T) {
 	t.Parallel()
 	for text, found := range map[string]bool{`user pressed "stop"`: true, passwordCanary: false} {
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -373,7 +373,7 @@ type carrier struct{ text string }
 
 func (e *carrier) Error() string { return e.text }
 
-func TestAnErrorThatWrapsASecretIsNotFound(t *testing.T) {
+func TestErrorsAsDoesNotFindAnErrorThatHoldsASecret(t *testing.T) {
 	t.Parallel()
 	hc := &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("relay failed%.0w", &carrier{passwordCanary})
@@ -383,7 +383,7 @@ func TestAnErrorThatWrapsASecretIsNotFound(t *testing.T) {
 	assert.NotErrorAs(t, err, &own)
 }
 
-func TestErrorsOfTheCallersRoundTripperAreFound(t *testing.T) {
+func TestErrorsAsFindsTheErrorOfTheCallersRoundTripper(t *testing.T) {
 	t.Parallel()
 	for text, found := range map[string]bool{"circuit open": true, passwordCanary: false} {
 		for _, wrap := range []func(error) error{
@@ -403,7 +403,7 @@ func TestErrorsOfTheCallersRoundTripperAreFound(t *testing.T) {
 	}
 }
 
-func TestABodyOfHTTP2ThatBlocksIsNotWaitedFor(t *testing.T) {
+func TestALoginDoesNotWaitForAnHTTP2BodyThatBlocks(t *testing.T) {
 	t.Parallel()
 	unblock := make(chan struct{})
 	done := make(chan struct{})
@@ -435,7 +435,7 @@ func TestARoundTripperThatReturnsNothingIsAnError(t *testing.T) {
 }
 
 // Rule 11.
-func TestADeadContextSendsNothing(t *testing.T) {
+func TestAContextThatHasEndedSendsNothing(t *testing.T) {
 	t.Parallel()
 	srv := answer(t, 201, `{"id":"1"}`)
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -448,7 +448,7 @@ func TestADeadContextSendsNothing(t *testing.T) {
 	assert.Empty(t, srv.seen())
 }
 
-func TestACancelledLoginMatchesItsCause(t *testing.T) {
+func TestTheErrorOfACanceledLoginMatchesItsCause(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stop := make(chan struct{})
@@ -461,7 +461,7 @@ func TestACancelledLoginMatchesItsCause(t *testing.T) {
 	assertHidesSecrets(t, err)
 }
 
-func TestATimeoutBoundsTheExchangeAndItsBody(t *testing.T) {
+func TestATimeoutLimitsTheExchangeAndItsBody(t *testing.T) {
 	t.Parallel()
 	for name, begin := range map[string]string{"no answer": "", "drip": "HTTP/1.1 201 Created\r\nContent-Length: 1000\r\n\r\n{\"id\":\"" + idCanary} {
 		t.Run(name, func(t *testing.T) {
@@ -522,7 +522,7 @@ func (h *cancelOnWarn) Handle(context.Context, slog.Record) error {
 }
 
 // Rule 12.
-func TestAnswersAreBoundedAfterDecompression(t *testing.T) {
+func TestTheSizeOfAnAnswerIsLimitedAfterDecompression(t *testing.T) {
 	t.Parallel()
 	pad := func(n int) string { return `{"id":"1","x":"` + strings.Repeat("x", n-17) + `"}` }
 	zip := func(text string) string {
@@ -532,7 +532,7 @@ func TestAnswersAreBoundedAfterDecompression(t *testing.T) {
 		zw.Close()
 		return b.String()
 	}
-	for _, uncompress := range []bool{true, false} { // by net/http, or by us
+	for _, uncompress := range []bool{true, false} { // by net/http, or by this package
 		create := func(body, encoding string) error {
 			srv := answer(t, 201, body, "Content-Encoding", encoding)
 			tr := freshTransport(t)
@@ -561,7 +561,7 @@ func TestAnswersAreBoundedAfterDecompression(t *testing.T) {
 	}
 }
 
-func TestHeadersAreBounded(t *testing.T) {
+func TestTheSizeOfHeadersIsLimited(t *testing.T) {
 	t.Parallel()
 	srv := answer(t, 201, `{"id":"1"}`, "X-Long", strings.Repeat("x", 70<<10))
 	_, err := session.Create(t.Context(), alice, session.WithBaseURL(srv.URL))
@@ -581,7 +581,7 @@ func TestOldTLSIsRefused(t *testing.T) {
 	assert.ErrorContains(t, err, "protocol version")
 }
 
-// net/http has the body again for an HTTP/2 server that did not process it.
+// net/http asks for the body again if an HTTP/2 server did not process the request.
 func TestGetBodyReturnsTheBodyAgain(t *testing.T) {
 	t.Parallel()
 	want := "username=alice&password=" + url.QueryEscape(passwordCanary)

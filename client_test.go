@@ -33,7 +33,7 @@ func TestTheCallersHTTPClientIsNotTouched(t *testing.T) {
 	assert.True(t, checked)
 }
 
-func TestTheLogTellsEveryAttempt(t *testing.T) {
+func TestEveryAttemptIsLogged(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	logger := session.WithLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {

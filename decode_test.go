@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// created returns the outcome of a login that is answered by body.
+// created returns the result of a login that is answered by body.
 func created(t testing.TB, body string) (*session.Session, error) {
 	t.Helper()
 	return session.Create(t.Context(), alice, session.WithHTTPClient(&http.Client{Transport: stub(http.StatusCreated, body)}))
@@ -74,8 +74,8 @@ func TestRawIsTheWholeAnswer(t *testing.T) {
 	assert.Equal(t, strings.TrimSpace(body), string(s.Raw))
 }
 
-// answerKeys returns the JSON keys of the fields of Session that an answer may
-// set, the id excepted, and the index of each field.
+// answerKeys returns the JSON keys of the fields of Session that an answer may set,
+// except id, with the index of each field.
 func answerKeys() map[string]int {
 	keys := map[string]int{}
 	typ := reflect.TypeFor[session.Session]()
@@ -88,7 +88,7 @@ func answerKeys() map[string]int {
 	return keys
 }
 
-func TestEveryFieldIsDecodedFromItsOwnKeyAlone(t *testing.T) {
+func TestEveryFieldIsDecodedOnlyFromItsOwnKey(t *testing.T) {
 	t.Parallel()
 	assert.Len(t, answerKeys(), 20, "18 documented ones beside the id, and the two that the wire adds")
 	for key, i := range answerKeys() {
@@ -107,7 +107,7 @@ func TestEveryFieldIsDecodedFromItsOwnKeyAlone(t *testing.T) {
 	}
 }
 
-func TestOddFieldsKeepTheirZeroValue(t *testing.T) {
+func TestFieldsThatCannotBeDecodedKeepTheirZeroValue(t *testing.T) {
 	t.Parallel()
 	for _, odd := range []string{`null`, `[]`, `{"id":"2"}`, `"\ud800"`, `1e400`, `-0.5`, `99999999999999999999`, `"x"`, `true`, `7`, `"2025-13-01T00:00:00Z"`, `"2025-05-23T20:51:16+24:00"`} {
 		body := `{"id":"1","username":` + odd + `,"password":` + odd + `,"otp":` + odd + `,"partial_session_id":` + odd + `,"base_url":` + odd + `,"user_agent":` + odd

@@ -102,14 +102,14 @@ func TestErrorsOfTheAPI(t *testing.T) {
 			assert.Equal(t, tc.message, api.Message)
 			assert.NotEmpty(t, api.Instance)
 			for _, sentinel := range sentinels {
-				want := slices.Contains(tc.is, sentinel) && sentinel != session.ErrSessionEnded // a login has none
+				want := slices.Contains(tc.is, sentinel) && sentinel != session.ErrSessionEnded // an error of a login never matches it
 				assert.Equal(t, want, errors.Is(err, sentinel), "%v", sentinel)
 			}
 			assert.Contains(t, err.Error(), fmt.Sprint(tc.status))
 			assertHidesSecrets(t, err)
 			assert.Len(t, srv.seen(), 1)
 
-			// the caller's own calls get the same
+			// the caller's own calls get the same error
 			req, err := http.NewRequest("GET", srv.URL+"/api/rest/v1/folders", nil)
 			require.NoError(t, err)
 			req.Header.Set(session.AuthHeader, idCanary)
@@ -225,7 +225,7 @@ func TestAPasswordThatIsAWordOfTheAPIDoesNotHideTheType(t *testing.T) {
 	}
 }
 
-func TestRetryAfterIsReportedAndNotSleptOn(t *testing.T) {
+func TestRetryAfterIsReportedAndNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary})
 	defer srv.Close()
@@ -239,7 +239,7 @@ func TestRetryAfterIsReportedAndNotSleptOn(t *testing.T) {
 	assert.Len(t, srv.Requests(), 2)
 }
 
-func TestALockOutAndItsLanguage(t *testing.T) {
+func TestALockOutIsReportedInTheLanguageOfTheClient(t *testing.T) {
 	t.Parallel()
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary})
 	defer srv.Close()
@@ -255,7 +255,7 @@ func TestALockOutAndItsLanguage(t *testing.T) {
 	assert.NoError(t, err)
 }
 
-func TestTheShapesOf2021AreUnderstood(t *testing.T) {
+func TestTheAnswersOf2021AreUnderstood(t *testing.T) {
 	t.Parallel()
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary, OTP: "cccc", Methods: []string{"u2f"}})
 	defer srv.Close()
@@ -282,7 +282,7 @@ func refused(t testing.TB, status int, body string, header http.Header) error {
 	return err
 }
 
-func TestRetryAfterForms(t *testing.T) {
+func TestRetryAfterIsReadAsSecondsOrAsADate(t *testing.T) {
 	t.Parallel()
 	const now = "Fri, 02 Jan 2026 03:04:05 GMT"
 	for value, want := range map[string]time.Duration{
@@ -298,7 +298,7 @@ func TestRetryAfterForms(t *testing.T) {
 	}
 	in := time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)
 	err := refused(t, 503, "", http.Header{"Retry-After": {in}})
-	assert.InDelta(t, time.Hour, apiError(t, err).RetryAfter, float64(10*time.Second), "by our own clock if the server has none")
+	assert.InDelta(t, time.Hour, apiError(t, err).RetryAfter, float64(10*time.Second), "by the clock of the client if the server sends no Date")
 }
 
 func TestCheckResponse(t *testing.T) {
@@ -330,7 +330,7 @@ func (b failingBody) Read([]byte) (int, error) { return 0, b.err }
 func (b failingBody) Close() error             { return nil }
 
 // A program that logs in again after ErrSessionEnded must not do so for a request
-// that had no session to end.
+// that carried no session.
 func TestErrSessionEndedRequiresASessionInTheRequest(t *testing.T) {
 	t.Parallel()
 	body := payload(t, "error_invalid_credentials_401_live_2024.json")
@@ -356,7 +356,7 @@ func TestErrSessionEndedRequiresASessionInTheRequest(t *testing.T) {
 		assertHidesSecrets(t, err)
 	}
 	assert.NotErrorIs(t, refused(t, 401, body, http.Header{}), session.ErrSessionEnded, "a login has none")
-	assert.ErrorIs(t, &session.APIError{Type: "not-authenticated/invalid-session"}, session.ErrSessionEnded, "as a test of a caller makes it")
+	assert.ErrorIs(t, &session.APIError{Type: "not-authenticated/invalid-session"}, session.ErrSessionEnded, "as a test of a caller creates it")
 }
 
 func FuzzDecodeError(f *testing.F) {

@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// canaries are the secrets of the tests: no text may hold one.
+// canaries are the secrets of the tests. No text may hold one.
 const (
 	passwordCanary = "pass word+canary&1"
 	otpCanary      = "otp%canary=2"
@@ -91,13 +91,13 @@ func payload(t testing.TB, name string) string {
 	return string(data)
 }
 
-// seen is a request as a server got it.
+// seen is a request as a server received it.
 type seen struct {
 	method, path, body, from string
 	header                   http.Header
 }
 
-// server answers by a handler and keeps what it was asked.
+// server answers with a handler and keeps the requests.
 type server struct {
 	*httptest.Server
 	mu       sync.Mutex
@@ -138,7 +138,7 @@ func answer(t *testing.T, status int, body string, header ...string) *server {
 	})
 }
 
-// client is a client of s with a transport of its own.
+// client returns a client of s with its own transport.
 func client(t *testing.T, s *server, opts ...session.Option) *session.Client {
 	t.Helper()
 	return newClient(t, append([]session.Option{session.WithBaseURL(s.URL), session.WithHTTPClient(s.Client())}, opts...)...)
@@ -151,7 +151,7 @@ func newClient(t *testing.T, opts ...session.Option) *session.Client {
 	return c
 }
 
-// listen serves every connection by a function of its number, from 1.
+// listen serves every connection with a function that gets its number, from 1.
 func listen(t *testing.T, each func(n int, conn net.Conn)) (origin string, connections func() int) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -185,7 +185,7 @@ func listen(t *testing.T, each func(n int, conn net.Conn)) (origin string, conne
 	return "http://" + l.Addr().String(), func() int { mu.Lock(); defer mu.Unlock(); return n }
 }
 
-// readRequest reads one request off a connection, body and all.
+// readRequest reads one request with its body from a connection.
 func readRequest(conn net.Conn) {
 	buf := make([]byte, 64<<10)
 	got := ""
@@ -220,7 +220,8 @@ func apiError(t *testing.T, err error) *session.APIError {
 	return api
 }
 
-// freshTransport has connections of its own, which end with the test.
+// freshTransport returns a transport with its own connections, which end with the
+// test.
 func freshTransport(t *testing.T) *http.Transport {
 	t.Helper()
 	tr := &http.Transport{}
@@ -237,7 +238,8 @@ func readResponse(text string, r *http.Request) (*http.Response, error) {
 
 func jsonString(s string) string { data, _ := json.Marshal(s); return string(data) }
 
-// allocated returns how many bytes f allocates, with all that runs meanwhile.
+// allocated returns how many bytes are allocated while f runs, also by other
+// goroutines.
 func allocated(f func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

@@ -42,9 +42,9 @@ func frame(kind, flags byte, stream uint32, numbers ...uint32) []byte {
 	return b
 }
 
-// http2Server answers each request by frames that answer returns of the number of
-// its stream: once the request has arrived, or at its headers if early is set. It
-// counts the requests that arrived whole.
+// http2Server answers each request with the frames that answer returns for the
+// number of its stream. It does so after the request has arrived, or after its
+// headers if early is set. It counts the requests that arrived completely.
 func http2Server(t *testing.T, early bool, answer func(stream uint32) []byte) (c func(opts ...session.Option) *session.Client, requests func() int) {
 	t.Helper()
 	cert := httptest.NewUnstartedServer(nil)
@@ -117,7 +117,7 @@ func TestALoginThatIsResetAtItsHeadersEndsAfterThreeConnections(t *testing.T) {
 	c, requests := http2Server(t, true, repeated["PROTOCOL_ERROR"])
 	_, err := c().Create(t.Context(), alice)
 	assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
-	assert.LessOrEqual(t, requests(), 1, "at most one body was sent whole")
+	assert.LessOrEqual(t, requests(), 1, "at most one body was sent completely")
 }
 
 func TestALogOutEndsAfterThreeConnections(t *testing.T) {
@@ -134,8 +134,8 @@ func TestALogOutEndsAfterThreeConnections(t *testing.T) {
 	}
 }
 
-// An answer of 4 MiB is not kept in memory while its first 64 KiB are read, and a
-// hostile one of 64 KiB does not become many times as large.
+// An answer of 4 MiB is not kept in memory while its first 64 KiB are read. A
+// hostile answer of 64 KiB does not take many times as much memory.
 func TestNoAnswerTakesMuchMemory(t *testing.T) {
 	large := bytes.Repeat([]byte("x"), 4<<20)
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

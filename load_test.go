@@ -24,7 +24,7 @@ import (
 
 var load = flag.Bool("load", false, "run the load tests in full: 50,000 users, 10,000 logins")
 
-// twelve kinds of faults, of which a twentieth of all requests meets one.
+// twelve kinds of faults. Each twentieth request meets one of them.
 var twelve = []sessiontest.Fault{
 	{Status: 503},
 	{Status: 504, After: true},
@@ -40,9 +40,10 @@ var twelve = []sessiontest.Fault{
 	{HTTPCode: []any{"401"}, Delay: time.Millisecond},
 }
 
-// Every login ends in a session or a typed error; what is live in the end is
-// what was reported as unknown; nothing is left, and nothing secret shown.
-func TestEveryLoginUnderFaultsIsAccountedFor(t *testing.T) {
+// Every login ends in a session or a typed error. The sessions that are live at the
+// end are those whose outcome was reported as unknown. No goroutine or file is left
+// open, and no secret is shown.
+func TestEveryLoginUnderFaultsEndsInASessionOrATypedError(t *testing.T) {
 	for name, start := range map[string]func(...sessiontest.User) *sessiontest.Server{"plain": sessiontest.NewServer, "TLS": sessiontest.NewTLSServer} {
 		t.Run(name, func(t *testing.T) {
 			users := 1_000
@@ -117,8 +118,8 @@ func underFaults(t *testing.T, srv *sessiontest.Server, users int) {
 	}
 }
 
-// visit logs in, makes a call and logs out, and returns how the login went. Each
-// one ends in success or a typed error.
+// visit logs in, makes a call and logs out, and returns the outcome of the login.
+// Each of these ends in success or a typed error.
 func visit(t *testing.T, c *session.Client, srv *sessiontest.Server, i int) error {
 	ctx := t.Context()
 	s, err := c.Create(ctx, session.CreateParams{Username: fmt.Sprint("user", i), Password: passwordCanary})
@@ -158,9 +159,9 @@ func visit(t *testing.T, c *session.Client, srv *sessiontest.Server, i int) erro
 	return nil
 }
 
-// A hundred of ten thousand logins are reset, half before and half after their
-// effect: nobody can tell these apart but the server.
-func TestResetLoginsArePostedOnce(t *testing.T) {
+// The connections of a hundred of ten thousand logins are reset, half of them before
+// and half after the login took effect. Only the server knows which.
+func TestALoginWhoseConnectionIsResetIsPostedOnce(t *testing.T) {
 	logins, each := 1_000, 100
 	if *load {
 		logins, each = 10_000, 200
@@ -202,7 +203,7 @@ func TestResetLoginsArePostedOnce(t *testing.T) {
 	assert.Equal(t, resets/2, srv.Counts().Live, "%v", srv.Counts())
 }
 
-// output may be written by many at a time.
+// output may be written by several goroutines at the same time.
 type output struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -211,7 +212,8 @@ type output struct {
 func (o *output) Write(p []byte) (int, error) { o.mu.Lock(); defer o.mu.Unlock(); return o.b.Write(p) }
 func (o *output) String() string              { o.mu.Lock(); defer o.mu.Unlock(); return o.b.String() }
 
-// descriptors counts the open files of this process, -1 where that is not known.
+// descriptors returns the number of open files of this process, or -1 if it is not
+// known.
 func descriptors() int {
 	runtime.GC()
 	entries, err := os.ReadDir("/proc/self/fd")

@@ -115,7 +115,7 @@ func TestTheMessageOfABadOptionSaysWhatToWrite(t *testing.T) {
 	}
 }
 
-// loginOrigin returns where a client's login goes.
+// loginOrigin returns the origin to which a client sends a login.
 func loginOrigin(t *testing.T, opts ...session.Option) string {
 	t.Helper()
 	var origin string

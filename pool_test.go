@@ -159,7 +159,7 @@ func TestLoginsShareATunnelThroughAProxy(t *testing.T) {
 	srv.CloseClientConnections()
 }
 
-// A second attempt would have the directory behind the proxy count another wrong
+// With a second attempt, the directory behind the proxy would count another wrong
 // password.
 func TestAProxyThatRequiresAuthenticationIsAskedOnce(t *testing.T) {
 	t.Parallel()
@@ -260,7 +260,7 @@ func TestAnHTTP2ConnectionThatDiesSilentlyIsReplaced(t *testing.T) {
 		_, err = c.Create(t.Context(), alice)
 	}
 	assert.NoError(t, err)
-	assert.Less(t, time.Since(start), 9*time.Second, "6 s, and the login of 2 s that met its end")
+	assert.Less(t, time.Since(start), 9*time.Second, "6 s, and 2 s of the login that was cut off")
 }
 
 func TestALoginCancelledAtAProxyIsNotSent(t *testing.T) {
@@ -287,9 +287,9 @@ func TestALoginCancelledAtAProxyIsNotSent(t *testing.T) {
 	assert.ErrorIs(t, <-left, session.ErrNotSent)
 }
 
-// net/http refuses the proxy of a CGI program before it looks for a connection. The
-// environment is read once in a process: this test has one of its own.
-func TestAProxyThatNetHTTPRefusesIsNotSent(t *testing.T) {
+// net/http refuses the proxy of a CGI program before it looks for a connection. A
+// process reads the environment once, so this test starts another process.
+func TestALoginIsNotSentIfNetHTTPRefusesTheProxy(t *testing.T) {
 	if os.Getenv("REQUEST_METHOD") != "" {
 		_, err := session.Create(t.Context(), alice, session.WithBaseURL("http://127.0.0.1:1"), session.WithRetries(0))
 		assert.ErrorIs(t, err, session.ErrNotSent)
@@ -297,7 +297,7 @@ func TestAProxyThatNetHTTPRefusesIsNotSent(t *testing.T) {
 		return
 	}
 	t.Parallel()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestAProxyThatNetHTTPRefusesIsNotSent$")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestALoginIsNotSentIfNetHTTPRefusesTheProxy$")
 	cmd.Env = append(os.Environ(), "HTTP_PROXY=http://127.0.0.1:1", "REQUEST_METHOD=GET")
 	out, err := cmd.CombinedOutput()
 	assert.NoError(t, err, "%s", out)

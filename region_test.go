@@ -72,7 +72,7 @@ func TestALoginIsMovedOnce(t *testing.T) {
 	assert.Len(t, second.Requests(), 1)
 }
 
-func TestACodeIsAskedForAnewAfterAMove(t *testing.T) {
+func TestAfterAMoveTheCodeIsAskedForAgain(t *testing.T) {
 	t.Parallel()
 	home := answer(t, 401, payload(t, "error_2fa_totp_401_constructed.json"))
 	host := strings.TrimPrefix(home.URL, "http://")
@@ -94,12 +94,12 @@ func TestACodeIsAskedForAnewAfterAMove(t *testing.T) {
 	assert.NotContains(t, home.seen()[0].body, "otp")
 }
 
-// A login of files.com, as seen by a RoundTripper that no request leaves.
+// A RoundTripper answers all requests, so that none leaves the process.
 func TestHostsThatALoginIsMovedTo(t *testing.T) {
 	t.Parallel()
 	const none = ""
 	for _, tc := range []struct {
-		base, named, host string // host: of the error, or that was gone to
+		base, named, host string // host: the host in the error, or the host that the login moved to
 		trusted           []string
 		gone              bool
 	}{
@@ -193,7 +193,7 @@ func TestAHostThatHoldsASecretIsNotShown(t *testing.T) {
 	})}
 	_, err = session.Create(t.Context(), session.CreateParams{Username: "alice", Password: "hunter2"}, session.WithHTTPClient(hc))
 	assert.NotContains(t, err.Error(), "hunter2")
-	assert.Equal(t, []string{"app.files.com"}, asked, "nor is it looked up")
+	assert.Equal(t, []string{"app.files.com"}, asked, "the host is not looked up")
 }
 
 func TestTheRegionHostIsReadFromDataOrHeader(t *testing.T) {
@@ -210,7 +210,7 @@ func TestTheRegionHostIsReadFromDataOrHeader(t *testing.T) {
 	}
 }
 
-func TestTwoHeadersNameNoHost(t *testing.T) {
+func TestTwoRegionHeadersNameNoHost(t *testing.T) {
 	t.Parallel()
 	var asked []string
 	hc := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -243,8 +243,8 @@ func TestDeleteIsNeverMoved(t *testing.T) {
 	assert.Empty(t, home.seen())
 }
 
-// FuzzRegionMismatch has the server name any host. A login may go only to a host
-// of files.com, or to a trusted port of loopback from loopback.
+// In FuzzRegionMismatch the server names any host. A login may go only to a host of
+// files.com, or to a trusted port of loopback from loopback.
 func FuzzRegionMismatch(f *testing.F) {
 	for _, named := range []string{"mysite.files.com", "https://mysite.files.com:443/", "evil.example#.files.com", "127.0.0.1:4041", "[::1]:4041", "http://localhost:1", "u@files.com", "files.com.", "0x7f.1", "https://"} {
 		f.Add(session.DefaultBaseURL, named)

@@ -32,7 +32,7 @@ func TestSecondFactorIsAskedForAndSent(t *testing.T) {
 		methods  []string
 		typed    string // as a person types it
 		code     string // as it is sent
-		password bool   // whether the second call has the password, or else the partial session ID
+		password bool   // true: the second call has the password; false: it has the partial session ID
 	}{
 		"totp":                      {methods: []string{"totp"}, typed: "123456", code: "123456", password: true},
 		"sms":                       {methods: []string{"sms"}, typed: " 123456\r\n", code: "123456", password: true},
@@ -66,7 +66,7 @@ func TestSecondFactorIsAskedForAndSent(t *testing.T) {
 	}
 }
 
-func TestDemandOfASecondFactorIsTyped(t *testing.T) {
+func TestADemandForASecondFactorIsATwoFactorError(t *testing.T) {
 	t.Parallel()
 	srv := answer(t, 401, payload(t, "error_2fa_u2f_401_captured_2021.json"))
 	_, err := client(t, srv).Create(t.Context(), alice)
@@ -82,7 +82,7 @@ func TestDemandOfASecondFactorIsTyped(t *testing.T) {
 		" (instance [redacted]): a second factor is required (u2f)", err.Error(), "the instance of the recording is the partial session ID")
 }
 
-func TestDemandsOfOddShapesAreUnderstood(t *testing.T) {
+func TestUnusualDemandsForASecondFactorAreUnderstood(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		body, partial string
@@ -191,7 +191,7 @@ func TestTheSecondAnswerDoesNotShowSecretsOfTheFirstCall(t *testing.T) {
 	}
 }
 
-func TestADemandInTwoPlacesIsRead(t *testing.T) {
+func TestADemandIsReadFromBothPlacesInTheAnswer(t *testing.T) {
 	t.Parallel()
 	srv := answer(t, 401, `{"type":"not-authenticated/two-factor-authentication-error","error":"`+partialCanary+`","title":"775",
 		"data":{"partial_session_id":"`+partialCanary+`"},
@@ -205,7 +205,7 @@ func TestADemandInTwoPlacesIsRead(t *testing.T) {
 	assertHidesSecrets(t, err)
 }
 
-func TestAContextThatEndsInTheCallbackMatches(t *testing.T) {
+func TestTheErrorMatchesAContextThatEndsInTheCallback(t *testing.T) {
 	t.Parallel()
 	srv := answer(t, 401, payload(t, "error_2fa_totp_401_constructed.json"))
 	cause := errors.New("gave up on " + passwordCanary)

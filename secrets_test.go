@@ -36,7 +36,7 @@ func TestSecretsAreNotPrintedLoggedOrMarshalled(t *testing.T) {
 	assertHidesSecrets(t, struct{ V session.APIError }{api})
 	assertHidesSecrets(t, map[string]session.APIError{"v": api})
 
-	// a Session marshals its secrets, since it is stored so, but no more than that
+	// only the JSON form of a Session holds its secrets, since that is how it is stored
 	s := session.Session{ID: idCanary, LoginToken: tokenCanary, Username: "alice", Password: passwordCanary, OTP: otpCanary, PartialSessionID: partialCanary,
 		Raw: json.RawMessage(`{"id":"` + idCanary + `"}`), BaseURL: "https://" + passwordCanary + "@app.files.com", TimeoutAt: time.Unix(1, 0)}
 	for _, v := range []any{s, &s, []session.Session{s}, []*session.Session{&s}, map[string]session.Session{"v": s}, struct{ V session.Session }{s}, &struct{ V *session.Session }{&s}} {
@@ -47,7 +47,7 @@ func TestSecretsAreNotPrintedLoggedOrMarshalled(t *testing.T) {
 	assertHidesSecrets(t, struct{ V slog.LogValuer }{logOnly{s}})
 }
 
-// logOnly logs a session, and marshals as nothing.
+// logOnly logs a session. Its JSON form is empty.
 type logOnly struct{ s session.Session }
 
 func (l logOnly) LogValue() slog.Value         { return slog.AnyValue(l.s) }
@@ -85,7 +85,7 @@ func TestPrintedFormsShowNoSecret(t *testing.T) {
 	assert.Equal(t, "session: 429 Too Many Requests: try again later; the server does not say when", (&session.APIError{StatusCode: 429}).Error())
 }
 
-func TestAllFieldsOfASessionThatAreNoSecretPrint(t *testing.T) {
+func TestAllFieldsOfASessionExceptSecretsArePrinted(t *testing.T) {
 	t.Parallel()
 	size := int64(7)
 	s := session.Session{ID: idCanary, LoginToken: tokenCanary, Password: passwordCanary, OTP: otpCanary, PartialSessionID: partialCanary,
@@ -108,7 +108,8 @@ func TestAllFieldsOfASessionThatAreNoSecretPrint(t *testing.T) {
 	assert.Equal(t, fmt.Sprint(s), fmt.Sprintf("%+v", s), "a time that has no JSON form")
 }
 
-// A RoundTripper of the caller may print everything that it gets, except the request.
+// A RoundTripper of the caller may print everything that it gets, except the request
+// itself.
 func TestTheContextOfARequestHoldsNoSecret(t *testing.T) {
 	t.Parallel()
 	calls := 0

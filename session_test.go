@@ -170,7 +170,7 @@ func (j *cookieJar) SetCookies(*url.URL, []*http.Cookie) { j.used.Add(1) }
 func (j *cookieJar) Cookies(*url.URL) (none []*http.Cookie) { j.used.Add(1); return }
 
 // Rule 2.
-func TestBadParametersAreRefusedUnsent(t *testing.T) {
+func TestBadParametersAreRefusedAndNotSent(t *testing.T) {
 	t.Parallel()
 	srv := answer(t, 201, `{"id":"1"}`)
 	c := client(t, srv)
@@ -192,7 +192,7 @@ func TestBadParametersAreRefusedUnsent(t *testing.T) {
 	assert.Empty(t, srv.seen())
 }
 
-func TestBadSessionsAreRefusedUnsent(t *testing.T) {
+func TestBadSessionsAreRefusedAndNotSent(t *testing.T) {
 	t.Parallel()
 	srv := answer(t, 204, "")
 	c := client(t, srv)
@@ -224,7 +224,7 @@ func TestBadSessionsAreRefusedUnsent(t *testing.T) {
 }
 
 // Rule 3.
-func TestSuccessMustBeProved(t *testing.T) {
+func TestASuccessWithoutAValidSessionIsAnError(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		status int
@@ -276,7 +276,7 @@ func TestSuccessMustBeProved(t *testing.T) {
 	}
 }
 
-func TestLabelOfTheAnswerDoesNotMatter(t *testing.T) {
+func TestTheContentTypeOfTheAnswerDoesNotMatter(t *testing.T) {
 	t.Parallel()
 	for _, label := range []string{"", "text/plain", "application/json; charset=utf-8", "text/html", ";;"} {
 		srv := answer(t, 201, "\ufeff \n{\"id\":\"1\"}\n", "Content-Type", label)
@@ -285,11 +285,11 @@ func TestLabelOfTheAnswerDoesNotMatter(t *testing.T) {
 	}
 }
 
-func TestAnAnswerCutOffAtAnyByteIsNoSession(t *testing.T) {
+func TestAnAnswerThatIsCutOffAtAnyByteIsAnError(t *testing.T) {
 	t.Parallel()
 	body := strings.TrimSpace(payload(t, "session_201_live_2025.json"))
 	head := fmt.Sprintf("HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nX-Request-Id: req-7\r\nContent-Length: %d\r\n\r\n", len(body))
-	for _, whole := range []bool{false, true} { // whether Content-Length tells what comes
+	for _, whole := range []bool{false, true} { // true: Content-Length counts only the bytes that are sent
 		for cut := range len(body) {
 			part := head + body[:cut]
 			if whole {
@@ -393,7 +393,7 @@ func TestDeleteIsTriedAgain(t *testing.T) {
 	assert.Equal(t, 4, connections())
 }
 
-// The vendor's own fixture: a 204 with a body, which net/http reports itself.
+// The answer is a fixture of the vendor: a 204 with a body, which net/http reports.
 func TestDeleteAcceptsA204WithABody(t *testing.T) {
 	t.Parallel()
 	origin, _ := listen(t, func(_ int, conn net.Conn) {
@@ -404,7 +404,7 @@ func TestDeleteAcceptsA204WithABody(t *testing.T) {
 	assert.NoError(t, session.Delete(t.Context(), &session.Session{ID: idCanary, BaseURL: origin}, hc))
 }
 
-func TestADeleteThatWasAnsweredIsNotErrNotSent(t *testing.T) {
+func TestTheErrorOfADeleteThatWasAnsweredIsNotErrNotSent(t *testing.T) {
 	t.Parallel()
 	var stop func() error
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -425,10 +425,10 @@ func TestADeleteThatWasAnsweredIsNotErrNotSent(t *testing.T) {
 	assert.ErrorContains(t, err, "connection refused")
 	assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
 	assert.NotErrorIs(t, err, session.ErrNotSent)
-	assert.Equal(t, 503, apiError(t, err).StatusCode, "the answer that there was")
+	assert.Equal(t, 503, apiError(t, err).StatusCode, "the answer of the first try")
 }
 
-func TestHTTPMockAnswersForTheAPI(t *testing.T) {
+func TestHTTPMockCanAnswerInPlaceOfTheAPI(t *testing.T) {
 	t.Parallel()
 	mock := httpmock.NewMockTransport()
 	mock.RegisterResponder("POST", "https://app.files.com/api/rest/v1/sessions", httpmock.NewStringResponder(201, payload(t, "session_documented_public.json")))
@@ -442,7 +442,7 @@ func TestHTTPMockAnswersForTheAPI(t *testing.T) {
 	assert.Equal(t, 2, mock.GetTotalCallCount())
 }
 
-func TestManyLogInAndOutAtATime(t *testing.T) {
+func TestManyUsersLogInAndOutAtTheSameTime(t *testing.T) {
 	t.Parallel()
 	var users []sessiontest.User
 	for i := range 500 {
@@ -471,7 +471,7 @@ func TestManyLogInAndOutAtATime(t *testing.T) {
 	assert.Len(t, srv.Requests(), 1000)
 }
 
-func TestTheZeroClientIsTheClientOfNoOptions(t *testing.T) {
+func TestTheZeroClientBehavesLikeAClientWithoutOptions(t *testing.T) {
 	t.Parallel()
 	srv := answer(t, 201, `{"id":"1"}`)
 	var c session.Client
@@ -481,7 +481,8 @@ func TestTheZeroClientIsTheClientOfNoOptions(t *testing.T) {
 	assert.Len(t, srv.seen(), 1)
 }
 
-// A forgotten assignment must not post a password to the default host.
+// If somebody forgot to assign the client, no password may be posted to the default
+// host.
 func TestANilClientSendsNothing(t *testing.T) {
 	t.Parallel()
 	srv := answer(t, 201, `{"id":"1"}`)

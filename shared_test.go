@@ -80,7 +80,7 @@ func TestSourcesThatShareAStoreMakeOneLoginPerEnding(t *testing.T) {
 }
 
 // S2
-func TestASessionInUseIsNotLookedUp(t *testing.T) {
+func TestTheStoreIsNotReadWhileASessionIsInUse(t *testing.T) {
 	f := newFleet(t)
 	src := f.source()
 	f.id(src)
@@ -108,7 +108,7 @@ func TestAGoodSessionIsReadWithoutTheLock(t *testing.T) {
 }
 
 // S4
-func TestADecisionIsMadeOnWhatIsReadUnderTheLock(t *testing.T) {
+func TestTheRecordIsReadAgainUnderTheLock(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	id := f.id(f.source())
@@ -175,7 +175,7 @@ func TestAThousandSourcesAreServedByOneLogin(t *testing.T) {
 }
 
 // S6
-func TestAWaiterLeavesWithItsOwnContext(t *testing.T) {
+func TestACallerWaitsUntilItsOwnContextEnds(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	lock, err := f.record.store().TryLock(t.Context())
@@ -340,7 +340,7 @@ func TestTheLastFourPasswordsStayRefused(t *testing.T) {
 	try := func(n int) {
 		f.err(f.sourceOf(session.CreateParams{Username: "alice", Password: fmt.Sprint("old", n)}))
 	}
-	for range 3 { // old passwords clear each other not
+	for range 3 { // old passwords do not clear each other
 		for n := range 4 {
 			try(n)
 		}
@@ -390,7 +390,7 @@ func TestAResetByOneSourceClearsARefusalForAll(t *testing.T) {
 }
 
 // S11, S12
-func TestWhichFailuresAreShared(t *testing.T) {
+func TestFailuresThatAnotherProcessWouldAlsoGetAreShared(t *testing.T) {
 	t.Parallel()
 	api := func(status int, kind string) error { return &session.APIError{StatusCode: status, Type: kind} }
 	for name, tc := range map[string]struct {
@@ -404,16 +404,16 @@ func TestWhichFailuresAreShared(t *testing.T) {
 		"a rate limit":                   {api(429, ""), true},
 		"a page of a front end":          {api(401, ""), true},
 		"a 500":                          {api(500, ""), true},
-		"a success that proves nothing":  {api(200, ""), true},
+		"a success without a session":    {api(200, ""), true},
 		"an unknown outcome":             {fmt.Errorf("the connection broke: %w", session.ErrOutcomeUnknown), true},
 		"a second factor":                {&session.TwoFactorError{Err: api(401, "not-authenticated/two-factor-authentication-error")}, false},
 		"an incorrect code":              {api(401, "not-authenticated/one-time-password-incorrect"), false},
 		"a bad parameter":                {fmt.Errorf("no user: %w", session.ErrInvalidParams), false},
 		"another host":                   {&session.RegionMismatchError{Err: api(401, "not-authenticated/lockout-region-mismatch")}, false},
 		"not sent":                       {fmt.Errorf("no DNS: %w", session.ErrNotSent), false},
-		"an own error":                   {errors.New("no password file"), false},
-		"an own refusal":                 {fmt.Errorf("the vault says no: %w", session.ErrNotAuthenticated), false},
-		"a cancelled prompt":             {context.Canceled, false},
+		"an error of Login's own":        {errors.New("no password file"), false},
+		"a refusal of Login's own":       {fmt.Errorf("the vault says no: %w", session.ErrNotAuthenticated), false},
+		"a canceled prompt":              {context.Canceled, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -508,7 +508,7 @@ func TestAnUnknownOutcomeIsShared(t *testing.T) {
 }
 
 // S12
-func TestOneHostWithoutAConnectionStopsNoOther(t *testing.T) {
+func TestAHostWithoutAConnectionDoesNotStopTheOthers(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	broken := newClient(t, session.WithBaseURL("http://127.0.0.1:1"), session.WithRetries(0), session.WithHTTPClient(&http.Client{Transport: freshTransport(t)}))
@@ -519,7 +519,7 @@ func TestOneHostWithoutAConnectionStopsNoOther(t *testing.T) {
 }
 
 // S13
-func TestASharedErrorKeepsItsParts(t *testing.T) {
+func TestASharedErrorKeepsTypeMessageAndInstance(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	f.Inject(sessiontest.Fault{Method: "POST", Status: 401, Times: -1, Header: http.Header{"Retry-After": {"77"}, "X-Request-Id": {"req-1"}},
@@ -665,7 +665,7 @@ func TestARevokeThatFailsLeavesTheRecord(t *testing.T) {
 }
 
 // S14
-func TestRevokeJoinsALoginUnderWay(t *testing.T) {
+func TestRevokeWaitsForALoginThatIsRunning(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	src := f.source()
@@ -816,8 +816,9 @@ func TestAStoreInOneProcessMayBeSharedByManySources(t *testing.T) {
 	assert.NoError(t, f.source().Revoke(t.Context()))
 }
 
-// Each of them ends another Source's refusal only as long as its own Reset is new.
-func TestAResetEndsWithTheSessionThatItAdopts(t *testing.T) {
+// A Source clears a shared refusal after its own Reset only until it has a session
+// again.
+func TestAResetHoldsUntilASessionIsAdopted(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	params := alice
@@ -865,7 +866,7 @@ func TestARefusalIsKnownToAllIfLoginPanicsAfterIt(t *testing.T) {
 	assert.Equal(t, 1, f.posts())
 }
 
-func TestNumbersOfARecordThatMakeNoSenseAreBounded(t *testing.T) {
+func TestImplausibleNumbersInARecordAreLimited(t *testing.T) {
 	t.Parallel()
 	for _, record := range []string{
 		`{"v":1,"in_a_row":-1}`,
@@ -894,7 +895,7 @@ func TestAStoreThatReturnsNoLockIsAnError(t *testing.T) {
 	assert.Zero(t, f.posts())
 }
 
-// busyStore tells of each time that the lock is tried.
+// busyStore reports each call of TryLock.
 type busyStore struct {
 	session.Store
 	tried chan struct{}

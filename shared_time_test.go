@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// clockFleet makes Sources that share a Store by the fake clock of synctest.
+// clockFleet makes Sources that share a Store, on the fake clock of synctest.
 type clockFleet struct {
 	record   memory
 	logins   int
@@ -108,7 +108,7 @@ func TestWhetherATimeoutIsPlausibleIsDecidedByTheClockThatSavedIt(t *testing.T) 
 		f := &clockFleet{}
 		over := time.Now().Add(-time.Hour)
 		f.record.set(recordOf(t, map[string]any{"session": map[string]any{"id": "slow", "timeout_at": over, "saved_by": "other", "saved_at": over.Add(-6 * time.Hour)}}))
-		assert.Equal(t, "slow", sessionID(t, f.source()), "unreported by the clock that saved it")
+		assert.Equal(t, "slow", sessionID(t, f.source()), "by the clock that saved it, the session has no end")
 		far := time.Now().Add(5 * 365 * 24 * time.Hour)
 		f.record.set(recordOf(t, map[string]any{"session": map[string]any{"id": "ahead", "timeout_at": far, "saved_by": "other", "saved_at": far.Add(-time.Hour), "lifetime_ns": time.Hour}}))
 		src := f.source()
@@ -271,7 +271,7 @@ func TestASharedBackOffGrowsUntilASessionWasGoodForAMinute(t *testing.T) {
 }
 
 // S12
-func TestAClockThatIsAheadHoldsNoFailureForLonger(t *testing.T) {
+func TestAClockThatIsAheadDoesNotProlongAFailure(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &clockFleet{}
@@ -356,7 +356,7 @@ func TestRevokeLogsOutBeforeItRaisesThePanicOfARenewal(t *testing.T) {
 }
 
 // S24
-func TestATurnDatedAheadCountsForAMinute(t *testing.T) {
+func TestTurnsWithATimeInTheFutureAreIgnored(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &clockFleet{}
@@ -400,7 +400,7 @@ func TestSessionsThatAreBoundToAnAddressBackOff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &clockFleet{}
-		alternate := func() error { // one run of a cron job, at another address than the run before
+		alternate := func() error { // one run of a cron job, at an address other than that of the run before
 			src, before := f.source(), f.logins
 			s, err := src.Session(t.Context())
 			if err == nil && f.logins == before {
@@ -432,7 +432,7 @@ func TestSessionsThatAreBoundToAnAddressBackOff(t *testing.T) {
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
-		assert.Less(t, f.logins, 400, "3 in a minute at most, with waits of up to a minute between")
+		assert.Less(t, f.logins, 400, "at most 3 in a minute, with waits of up to a minute between them")
 		assert.Greater(t, waits, 50)
 
 		src := f.source()
@@ -449,17 +449,17 @@ func TestSessionsThatAreBoundToAnAddressBackOff(t *testing.T) {
 }
 
 // S24
-func TestAnEndingIsNoTurnIfAnAnswerAcceptedTheSession(t *testing.T) {
+func TestTheEndOfAnAcceptedSessionIsNoTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &clockFleet{}
 		src := f.source()
 		sessionID(t, src)
-		for n := range 20 { // its own sessions, which nothing accepts, are the unaccepted rule's
+		for n := range 20 { // no answer accepts its own sessions, so the rule for unaccepted sessions applies
 			time.Sleep(2 * time.Second)
 			other := f.source()
 			id := sessionID(t, other)
-			time.Sleep(time.Minute) // accepted
+			time.Sleep(time.Minute) // then the session counts as accepted
 			other.Invalidate(&session.Session{ID: id})
 			sessionID(t, other)
 			assert.Equal(t, n+2, f.logins)
@@ -467,7 +467,7 @@ func TestAnEndingIsNoTurnIfAnAnswerAcceptedTheSession(t *testing.T) {
 	})
 }
 
-// Rule 15: the unaccepted rule counts only sessions of the Source's own Login.
+// The rule for unaccepted sessions counts only sessions of the Source's own Login.
 func TestASessionThatWasAdoptedIsNotCountedAsUnaccepted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

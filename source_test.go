@@ -80,7 +80,7 @@ func TestASourceLogsInOnce(t *testing.T) {
 	assert.EqualValues(t, 1, d.logins.Load())
 }
 
-func TestAHeldSessionCostsNoAllocation(t *testing.T) {
+func TestASessionInUseCostsNoAllocation(t *testing.T) {
 	d := newManualLogin()
 	src := d.source()
 	d.result <- nil
@@ -100,7 +100,7 @@ func TestARefusalIsKeptUntilReset(t *testing.T) {
 		want   error
 	}{
 		{session.CreateParams{Username: "alice", Password: otpCanary}, session.ErrInvalidUsernameOrPassword},
-		{alice, session.ErrNotAuthenticated}, // a second factor is wanted
+		{alice, session.ErrNotAuthenticated}, // a second factor is required
 		{session.CreateParams{Username: "alice", Password: passwordCanary, OTP: "1"}, session.ErrOneTimePasswordIncorrect},
 	} {
 		params.Store(&tc.params)
@@ -124,7 +124,7 @@ func TestARefusalIsKeptUntilReset(t *testing.T) {
 	assert.ErrorIs(t, err, session.ErrInvalidParams)
 	params.Store(&session.CreateParams{Username: "alice", Password: passwordCanary, OTP: "123456"})
 	_, err = src.Session(t.Context())
-	assert.ErrorIs(t, err, session.ErrInvalidParams, "kept, too")
+	assert.ErrorIs(t, err, session.ErrInvalidParams, "this is kept too")
 	src.Reset()
 	_, err = src.Session(t.Context())
 	assert.NoError(t, err)
@@ -132,7 +132,7 @@ func TestARefusalIsKeptUntilReset(t *testing.T) {
 	assert.Empty(t, srv.Sessions())
 }
 
-func TestInvalidateForgetsThatSessionAlone(t *testing.T) {
+func TestInvalidateForgetsOnlyThatSession(t *testing.T) {
 	t.Parallel()
 	d := newManualLogin()
 	src := d.source()
@@ -192,7 +192,7 @@ func TestALoginMustReturnAGoodSession(t *testing.T) {
 	assert.ErrorIs(t, new(session.Source).Close(none), session.ErrInvalidParams)
 }
 
-func TestADeadContextStartsNoLogin(t *testing.T) {
+func TestAContextThatHasEndedStartsNoLogin(t *testing.T) {
 	t.Parallel()
 	d := newManualLogin()
 	src := d.source()
@@ -219,7 +219,7 @@ func TestCloseLogsOut(t *testing.T) {
 		assert.Len(t, srv.Sessions(), 1)
 		assert.NoError(t, src.Close(ctx))
 		assert.Empty(t, srv.Sessions())
-		assert.NoError(t, src.Close(ctx), "once is enough, twice no error")
+		assert.NoError(t, src.Close(ctx), "a second Close is no error")
 		_, err = src.Session(t.Context())
 		assert.ErrorIs(t, err, session.ErrSourceClosed)
 	}
@@ -237,7 +237,7 @@ func TestCloseWaitsForALoginAndLogsItOut(t *testing.T) {
 		go func() { closed <- src.Close(t.Context()) }()
 	}
 	assert.ErrorIs(t, <-waiter, session.ErrSourceClosed)
-	assert.NoError(t, own.Err(), "which it does not cut off")
+	assert.NoError(t, own.Err(), "the login is not cut off")
 	d.result <- nil
 	assert.NoError(t, <-closed)
 	assert.NoError(t, <-closed)
@@ -295,11 +295,11 @@ func TestCloseMayBeCalledAgainWhenTheLogOutFailed(t *testing.T) {
 
 func TestASessionIsNotForgottenBeforeItIsLoggedOut(t *testing.T) {
 	t.Parallel()
-	for name, first := range map[string]func(){ // what the first log-out does
+	for name, first := range map[string]func(){ // the outcome of the first log-out
 		"panics":             func() { panic(errBroken) },
 		"ends its goroutine": runtime.Goexit,
 	} {
-		for _, late := range []bool{false, true} { // whether the login lands after Close
+		for _, late := range []bool{false, true} { // whether the login ends after Close
 			started, proceed := make(chan bool, 1), make(chan bool)
 			logouts := 0
 			src := &session.Source{
@@ -401,7 +401,7 @@ func TestADroppedSourceIsCollected(t *testing.T) {
 	waitFor(t, func() bool { runtime.GC(); return ref.Value() == nil })
 }
 
-// waitFor polls until cond holds, where no channel tells it.
+// waitFor polls until cond holds, for conditions without a channel.
 func waitFor(t *testing.T, cond func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !cond(); runtime.Gosched() {
@@ -411,7 +411,7 @@ func waitFor(t *testing.T, cond func() bool) {
 	}
 }
 
-func TestBackoffErrorTellsTheWaitAndTheFailure(t *testing.T) {
+func TestBackoffErrorNamesTheWaitAndTheFailure(t *testing.T) {
 	t.Parallel()
 	err := error(&session.BackoffError{Wait: 1500 * time.Millisecond, Err: errBroken})
 	assert.EqualError(t, err, "session: no login for 1.5s after a failure: broken")
@@ -423,7 +423,7 @@ func TestBackoffErrorTellsTheWaitAndTheFailure(t *testing.T) {
 	assert.NotPanics(t, func() { _ = (&session.BackoffError{}).Error() })
 }
 
-func TestAMisuseIsNamedAlone(t *testing.T) {
+func TestTheErrorOfAMisuseSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	var none context.Context
 	_, err := new(session.Source).Session(t.Context())
@@ -439,8 +439,8 @@ func TestAMisuseIsNamedAlone(t *testing.T) {
 	}
 }
 
-// Fifteen callers with too little time made fifteen logins and fifteen sessions
-// that nobody held.
+// Before the fix, fifteen callers with short timeouts made fifteen logins, and
+// fifteen sessions that nobody used.
 func TestALoginGoesOnWhenItsCallersLeave(t *testing.T) {
 	t.Parallel()
 	type key struct{}
@@ -468,7 +468,7 @@ func TestALoginGoesOnWhenItsCallersLeave(t *testing.T) {
 	assert.EqualValues(t, 1, d.logins.Load())
 }
 
-func TestWhatCountsAsARefusal(t *testing.T) {
+func TestRefusalsAreRepeatedWithoutALoginAndOtherFailuresAreNot(t *testing.T) {
 	t.Parallel()
 	untyped := &session.APIError{StatusCode: 401}
 	typed := &session.APIError{StatusCode: 401, Type: "not-authenticated/locked-out"}
@@ -522,7 +522,7 @@ func TestALoginThatUsesItsOwnSourceGetsAnError(t *testing.T) {
 		assert.EqualError(t, err, "nested: session: Source.Login or Source.Logout calls its own Source; use a Client there instead")
 		assert.ErrorIs(t, err, session.ErrInvalidParams)
 	}
-	assert.NoError(t, src.Close(t.Context()), "which Login did not close")
+	assert.NoError(t, src.Close(t.Context()), "Login did not close the Source")
 }
 
 func TestAStaticSourceNeverLogsIn(t *testing.T) {
@@ -552,7 +552,7 @@ func TestAStaticSourceNeverLogsIn(t *testing.T) {
 	}
 }
 
-func TestAStaticSourceLogsOutInRevokeAlone(t *testing.T) {
+func TestAStaticSourceLogsOutOnlyInRevoke(t *testing.T) {
 	t.Parallel()
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary})
 	defer srv.Close()
@@ -651,8 +651,8 @@ func TestLoginsAreLogged(t *testing.T) {
 	assertNoSecret(t, out.String())
 }
 
-// All methods at once, in no order, with sessions that are due for renewal at
-// any time.
+// All methods are called at the same time, in any order, with sessions that may be
+// due for renewal at any time.
 func TestASourceMayBeUsedByManyGoroutines(t *testing.T) {
 	t.Parallel()
 	var running, logins atomic.Int32

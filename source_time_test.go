@@ -46,8 +46,7 @@ func newClockSource(lifetime time.Duration) *clockSource {
 	return src
 }
 
-// id returns the ID of the session, after everything that its caller started has
-// come to rest.
+// id returns the ID of the session, after all goroutines have come to rest.
 func (src *clockSource) id(t *testing.T) string {
 	t.Helper()
 	s, err := src.Session(t.Context())
@@ -127,8 +126,8 @@ func TestNoCallerWaitsForARenewalWhileTheSessionIsGood(t *testing.T) {
 	})
 }
 
-// With 4 s to TimeoutAt and Early 2 s, a server that answered 503 failed every
-// call from 2 s on.
+// Before the fix, with a lifetime of 4 seconds and an Early of 2 seconds, a server
+// that answered 503 made every call fail after 2 seconds.
 func TestARenewalThatFailsLeavesTheSessionInUse(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]error{
@@ -149,13 +148,13 @@ func TestARenewalThatFailsLeavesTheSessionInUse(t *testing.T) {
 				assert.LessOrEqual(t, src.logins, 4, "the renewals back off")
 				time.Sleep(100 * time.Millisecond)
 				_, err := src.Session(t.Context())
-				assert.ErrorIs(t, err, fail, "after the end of the session the failure is the answer")
+				assert.ErrorIs(t, err, fail, "after the end of the session callers get the failure")
 			})
 		})
 	}
 }
 
-func TestARenewalStartsUnderNoDeadContext(t *testing.T) {
+func TestAContextThatHasEndedStartsNoRenewal(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		src := newClockSource(time.Hour)
@@ -170,8 +169,8 @@ func TestARenewalStartsUnderNoDeadContext(t *testing.T) {
 	})
 }
 
-// A clock that runs ahead made 38 logins in 2 s.
-func TestATimeoutThatMakesNoSenseIsIgnored(t *testing.T) {
+// Before the fix, a clock that ran ahead caused 38 logins in 2 seconds.
+func TestAnImplausibleTimeoutAtIsIgnored(t *testing.T) {
 	t.Parallel()
 	for _, lifetime := range []time.Duration{-time.Hour, 0, 100 * time.Millisecond, time.Second - 1, 365*24*time.Hour + 1, 1<<63 - 1} {
 		synctest.Test(t, func(t *testing.T) {
@@ -201,12 +200,12 @@ func TestAStaticSourceEndsWithItsSession(t *testing.T) {
 	})
 }
 
-// In the next two tests TimeoutAt is moved in place of the wall clock: to a
-// Source, a clock that is set forward by an hour is a session that times out an
-// hour before. The monotonic clock is that of synctest.
+// The next two tests move TimeoutAt instead of the wall clock. For a Source, a
+// TimeoutAt that is an hour earlier has the same effect as a clock that is set
+// forward by an hour. The monotonic clock is that of synctest.
 
-// A laptop that slept for 8 hours handed out a session that was 2 hours past its
-// end, since its monotonic clock had stood still.
+// Before the fix, a laptop that had slept for 8 hours used a session that had ended
+// 2 hours before, since its monotonic clock had stood still.
 func TestTheWallClockEndsASession(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -218,7 +217,7 @@ func TestTheWallClockEndsASession(t *testing.T) {
 	})
 }
 
-// A clock that was set back kept a session of 6 hours for as long as it was off.
+// Before the fix, a clock that was set back prolonged a session by the same time.
 func TestTheMonotonicClockEndsASession(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -234,7 +233,7 @@ func TestTheMonotonicClockEndsASession(t *testing.T) {
 	})
 }
 
-func TestALockOutHealsByItself(t *testing.T) {
+func TestALockOutEndsByItself(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ retryAfter, kept time.Duration }{
 		{0, 15 * time.Minute},
@@ -265,7 +264,7 @@ func TestALockOutHealsByItself(t *testing.T) {
 	}
 }
 
-func TestOtherRefusalsDoNotHeal(t *testing.T) {
+func TestOtherRefusalsDoNotEndByThemselves(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		src := newClockSource(time.Hour)
@@ -279,7 +278,7 @@ func TestOtherRefusalsDoNotHeal(t *testing.T) {
 	})
 }
 
-func TestSessionsThatNothingAcceptsAreReplacedMoreAndMoreSlowly(t *testing.T) {
+func TestSessionsThatNoAnswerAcceptsAreReplacedMoreAndMoreSlowly(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		src := newClockSource(time.Hour)
@@ -384,14 +383,14 @@ func TestRevokeEndsTheSessionOfALoginThatIsRunning(t *testing.T) {
 		cancel()
 		assert.ErrorIs(t, <-revoked, context.Canceled)
 		login := <-d.started
-		assert.NoError(t, login.Err(), "the login is not cancelled")
+		assert.NoError(t, login.Err(), "the login is not canceled")
 
 		go func() { revoked <- src.Revoke(t.Context()) }()
 		synctest.Wait()
 		d.result <- nil
 		assert.NoError(t, <-revoked, "and the second Revoke waited for it")
 		assert.EqualValues(t, 1, d.logouts.Load())
-		<-d.started // of another login, which the waiting caller started
+		<-d.started // another login, which the waiting caller has started
 		d.result <- nil
 		assert.NoError(t, <-waiter)
 		s, err := src.Session(t.Context())
@@ -433,9 +432,9 @@ func TestAPanicCountsAsAFailure(t *testing.T) {
 	})
 }
 
-// A server that accepts logins and refuses each session made 101 logins of 100
-// requests.
-func TestTheSecondSessionInARowThatNothingAcceptedCountsAsAFailure(t *testing.T) {
+// Before the fix, a server that accepts logins and refuses each session got 101
+// logins for 100 requests.
+func TestTheSecondSessionInARowThatNoAnswerAcceptsCountsAsAFailure(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		logins := 0
@@ -488,8 +487,7 @@ func TestOtherFailuresBackOff(t *testing.T) {
 	})
 }
 
-// A server that accepts logins and refuses each session: 100 requests made 101
-// logins in 0.14 s.
+// Before the fix, 100 requests to such a server caused 101 logins in 0.14 seconds.
 func TestAServerThatRefusesEverySessionCostsTwoLogins(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -519,7 +517,7 @@ func TestAnUnacceptedSessionDoesNotClearARefusal(t *testing.T) {
 		src.id(t)
 		src.fail = session.ErrNotAuthenticated
 		time.Sleep(15 * time.Second)
-		assert.Equal(t, "id2", src.id(t), "whose renewal is refused")
+		assert.Equal(t, "id2", src.id(t), "its renewal is refused")
 		src.Invalidate(&session.Session{ID: "id2"})
 		for range 10 {
 			_, err := src.Session(t.Context())
@@ -540,7 +538,7 @@ func TestBackOffDoublesFromASecondToAMinute(t *testing.T) {
 			}
 			return &session.Session{ID: "1"}, nil
 		}}
-		next := func() time.Duration { // fails once, and waits as long as it is told
+		next := func() time.Duration { // fails once, and waits as long as the error says
 			_, err := src.Session(t.Context())
 			require.ErrorIs(t, err, fail)
 			var told *session.BackoffError
@@ -564,7 +562,7 @@ func TestBackOffDoublesFromASecondToAMinute(t *testing.T) {
 		require.NoError(t, err)
 		src.Invalidate(&session.Session{ID: "1"})
 		fail = errBroken
-		assert.LessOrEqual(t, next(), time.Second, "a success starts it over")
+		assert.LessOrEqual(t, next(), time.Second, "a success resets the back-off")
 	})
 }
 
@@ -587,7 +585,7 @@ func TestCloseLogsOutASessionThatIsDueForRenewal(t *testing.T) {
 	})
 }
 
-func TestCloseWithADeadContextHasFiveSeconds(t *testing.T) {
+func TestCloseTakesFiveSecondsIfItsContextHasEnded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		src := &session.Source{
@@ -605,9 +603,9 @@ func TestCloseWithADeadContextHasFiveSeconds(t *testing.T) {
 	})
 }
 
-// The model test: everything that may happen to a Source, in random order. Ten
-// thousand traces, each from its own seed and on a clock of its own. These
-// sentences hold in every trace:
+// The model test makes everything happen to a Source that may happen, in random
+// order. It runs ten thousand traces, each with its own seed and its own clock.
+// These sentences hold in every trace:
 const (
 	oneLogin       = "one login runs at a time"
 	noneAfterClose = "no login starts after Close"
@@ -615,19 +613,19 @@ const (
 	backsOff       = "no login starts within half a second after one that failed, except after Reset"
 	neverStatic    = "a static Source never logs in"
 	newestOnly     = "a caller gets the newest session or none"
-	neverOver      = "a caller never gets a session that is over by the wall clock or by the monotonic clock"
+	neverOver      = "a caller never gets a session that has ended by the wall clock or by the monotonic clock"
 	noneWaits      = "no caller waits while the session is good"
 	waitsForLogin  = "a caller waits only while a login runs"
-	goodReason     = "a caller that gets no session gets a reason that holds"
+	goodReason     = "a caller that gets no session gets an error that still holds"
 	healsInTime    = "a caller that gets an error from memory comes after a refusal, within 15 minutes after a lock-out, or within a minute after another failure"
-	oneAlive       = "one session is alive at a time, except those that were forgotten as told, replaced by a renewal, or not logged out since Close or Revoke failed"
+	oneAlive       = "one session is alive at a time, except those that were forgotten as intended, replaced by a renewal, or not logged out since Close or Revoke failed"
 	onlyAsTold     = "a session is logged out only by Close and Revoke, and a static one only by Revoke"
 	liveContext    = "a log-out has a live context"
-	nothingLeft    = "after Close and Revoke no session is alive, except those that were forgotten as told or replaced by a renewal"
+	nothingLeft    = "after Close and Revoke no session is alive, except those that were forgotten as intended or replaced by a renewal"
 	nobodyLeft     = "after Close no caller waits"
 )
 
-func TestNoTraceLeavesASessionBehind(t *testing.T) {
+func TestNoSequenceOfEventsLeavesASessionBehind(t *testing.T) {
 	t.Parallel()
 	traces := 10_000
 	if testing.Short() {
@@ -641,8 +639,8 @@ func TestNoTraceLeavesASessionBehind(t *testing.T) {
 	}
 }
 
-// model drives a Source and plays the server. Every event comes to rest before
-// the next one.
+// model drives a Source and acts as the server. Each event waits until the one
+// before has come to rest.
 type model struct {
 	t      *testing.T
 	src    *session.Source
@@ -653,8 +651,8 @@ type model struct {
 	trace   []string
 	n       int                  // sessions made
 	live    map[string]time.Time // the sessions that the server knows, and until when
-	left    map[string]bool      // of them, those that are left to end by themselves
-	owed    map[string]bool      // of them, those that Close or Revoke has yet to log out
+	left    map[string]bool      // the live sessions that are left to end by themselves
+	owed    map[string]bool      // the live sessions that Close or Revoke must still log out
 	held    *heldSession         // nil when the Source has to log in
 	wall    time.Duration        // how far the wall clock is set forward
 	running int                  // logins
@@ -671,11 +669,11 @@ type model struct {
 	unaccepted int       // sessions in a row that ended within a minute
 }
 
-// heldSession is what the Source has to hand out.
+// heldSession is the session that the Source must return.
 type heldSession struct {
 	*session.Session
 	keptAt   time.Time
-	lifetime time.Duration // 0 when it is not reported, or makes no sense
+	lifetime time.Duration // 0 if it is not reported or not plausible
 }
 
 func (h *heldSession) good() bool {
@@ -735,10 +733,10 @@ func (m *model) login(ctx context.Context) (*session.Session, error) {
 	m.check(!m.refused, refusalsKept)
 	m.check(!time.Now().Before(m.noneUntil), backsOff)
 	m.revoked, m.reset = false, false
-	deaf := m.pick(4) == 0 // to its context
+	deaf := m.pick(4) == 0 // the login ignores its context
 	m.mu.Unlock()
 
-	outcome := "cancelled"
+	outcome := "canceled"
 	if deaf {
 		outcome = <-m.outcome
 	} else {
@@ -819,7 +817,7 @@ func (m *model) forget() {
 	}
 }
 
-// endHeld is what Invalidate of the session that is held means.
+// endHeld does to the model what Invalidate does to the Source.
 func (m *model) endHeld() {
 	m.unaccepted++
 	if time.Since(m.held.keptAt) > time.Minute {
@@ -831,7 +829,7 @@ func (m *model) endHeld() {
 	}
 }
 
-// rest lets everything come to rest and checks what holds then.
+// rest waits until all goroutines have come to rest, and checks the sentences above.
 func (m *model) rest() {
 	synctest.Wait()
 	alive := 0
@@ -983,7 +981,7 @@ func (m *model) run() {
 
 func (m *model) close() bool {
 	m.closed = true
-	if m.static { // of which Close leaves the session to others
+	if m.static { // Close leaves a static session to others
 		for id := range m.live {
 			m.left[id] = true
 		}

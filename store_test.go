@@ -19,7 +19,7 @@ import (
 )
 
 // memory is a record in memory. It counts the calls of its Stores, and fails if a
-// test says so.
+// test makes it.
 type memory struct {
 	mu                  sync.Mutex
 	data                []byte
@@ -140,7 +140,7 @@ func (l *memoryLock) Unlock() {
 	}
 }
 
-func TestTheStoresOfTheseTestsAreStores(t *testing.T) {
+func TestTheStoreInMemoryAndTheEncryptedStorePassTheStoreTests(t *testing.T) {
 	t.Parallel()
 	plain, encrypted := &memory{}, &memory{}
 	t.Run("memory", func(t *testing.T) {
@@ -178,7 +178,7 @@ func newFleet(t *testing.T) *fleet {
 	return f
 }
 
-// source returns a Source of alice, as another process would have it.
+// source returns a Source of alice, as in another process.
 func (f *fleet) source(opts ...session.Option) *session.Source {
 	return f.sourceOf(alice, opts...)
 }
@@ -465,7 +465,7 @@ func recordOf(t *testing.T, members map[string]any) string {
 	return string(data)
 }
 
-// S19: a keyring takes 2,500 bytes in base64.
+// A keyring takes 2,500 bytes in base64.
 func TestALargeRecordLosesTheTextsOfItsFailures(t *testing.T) {
 	t.Parallel()
 	for size, want := range map[int]string{100: "a message", 2000: ""} {
@@ -481,7 +481,7 @@ func TestALargeRecordLosesTheTextsOfItsFailures(t *testing.T) {
 		s, err := src.Session(t.Context())
 		require.NoError(t, err)
 		assert.Equal(t, "good", s.ID)
-		src.Session(t.Context()) // starts the renewal, which fails
+		src.Session(t.Context()) // starts a renewal, which fails
 		<-failed
 		assert.NoError(t, src.Close(t.Context()))
 		record.set(strings.Replace(record.get(), `"id":"good"`, `"id":""`, 1)) // no session

@@ -49,7 +49,7 @@ type body struct {
 
 func (b *body) Close() error { b.closed.Add(1); return nil }
 
-// closing reads and closes a request's body, as a RoundTripper must.
+// closing reads and closes the body of a request, as a RoundTripper must.
 func closing(f func(*http.Request) (int, string)) roundTripper {
 	return func(r *http.Request) (*http.Response, error) {
 		if r.Body != nil {
@@ -73,8 +73,8 @@ func roundTrip(t *testing.T, tr http.RoundTripper, method, target string, body i
 	return resp, string(data)
 }
 
-// The contract of http.RoundTripper: the request is not modified, and its body
-// is always closed.
+// The contract of http.RoundTripper is that the request is not modified, and that
+// its body is always closed.
 func TestTransportKeepsTheRoundTripperContract(t *testing.T) {
 	t.Parallel()
 	broken := roundTripper(func(r *http.Request) (*http.Response, error) { r.Body.Close(); return nil, errBroken })
@@ -103,7 +103,7 @@ func TestTransportKeepsTheRoundTripperContract(t *testing.T) {
 		assert.Equal(t, err != nil, resp == nil, name)
 		assert.EqualValues(t, 1, sent.closed.Load(), name)
 		if tr.Source == nil || strings.HasPrefix(name, "other") {
-			continue // passed on untouched, so that the base is to blame
+			continue // it is passed on untouched, so the base must close it
 		}
 		assert.Equal(t, header, req.Header, name)
 		assert.Empty(t, req.Header["X-Own"][:4][2], name)
@@ -112,7 +112,7 @@ func TestTransportKeepsTheRoundTripperContract(t *testing.T) {
 	}
 }
 
-func TestAMisuseOfATransportIsNamedAlone(t *testing.T) {
+func TestTheErrorOfAMisusedTransportSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	_, err := (&session.Transport{}).RoundTrip(&http.Request{})
 	assert.EqualError(t, err, "session: Transport.Source is nil; set it to a Source")
@@ -141,7 +141,7 @@ func TestTransportSendsTheSessionAndItsUserAgent(t *testing.T) {
 	}
 }
 
-func TestTransportIsOfOneOrigin(t *testing.T) {
+func TestTransportSendsTheSessionOnlyToItsOrigin(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		origin, target string
@@ -185,7 +185,7 @@ func TestTransportIsOfOneOrigin(t *testing.T) {
 	tr.RoundTrip(&http.Request{URL: &url.URL{Scheme: "http", Host: "/app.files.com"}, Header: http.Header{}})
 }
 
-func TestARequestThatNamesAnotherHostIsNotOurs(t *testing.T) {
+func TestARequestThatNamesAnotherHostGetsNoSession(t *testing.T) {
 	t.Parallel()
 	var got http.Header
 	tr := &session.Transport{Source: (&counter{}).source(), Base: closing(func(r *http.Request) (int, string) { got = r.Header; return 200, "" })}
@@ -242,7 +242,7 @@ func TestAPanicOfLoginClosesTheBodies(t *testing.T) {
 	assert.EqualValues(t, 1, sent.closed.Load(), "the request's body is closed")
 }
 
-func TestOddAnswersOfTheBaseDoNotPanic(t *testing.T) {
+func TestTransportDoesNotPanicIfTheBaseReturnsNoResponseOrNoBody(t *testing.T) {
 	t.Parallel()
 	for _, resp := range []*http.Response{nil, {StatusCode: 401, Header: http.Header{"X-Files-Error-Class": {"not-authenticated/invalid-session"}}}} {
 		c := &counter{}
@@ -352,7 +352,7 @@ func TestARequestIsRepeatedAfterTheSessionEnded(t *testing.T) {
 	assert.EqualValues(t, 2, c.logins.Load())
 }
 
-func TestABodyThatCannotBeHadAgainIsNotRepeated(t *testing.T) {
+func TestARequestIsNotRepeatedIfItsBodyCannotBeReadAgain(t *testing.T) {
 	t.Parallel()
 	c := &counter{}
 	src := c.source()
@@ -362,7 +362,7 @@ func TestABodyThatCannotBeHadAgainIsNotRepeated(t *testing.T) {
 	assert.Equal(t, deadSession, text)
 	assert.EqualValues(t, 1, c.logins.Load())
 	resp, _ = roundTrip(t, tr, "POST", session.DefaultBaseURL, struct{ io.Reader }{strings.NewReader("body")})
-	assert.Equal(t, 200, resp.StatusCode, "but the next one has a new session")
+	assert.Equal(t, 200, resp.StatusCode, "the next request has a new session")
 
 	src.Reset()
 	req, err := http.NewRequestWithContext(t.Context(), "POST", session.DefaultBaseURL, strings.NewReader("body"))
@@ -385,7 +385,7 @@ func TestABodyThatCannotBeHadAgainIsNotRepeated(t *testing.T) {
 	}
 }
 
-func TestOtherAnswersAreTheCallers(t *testing.T) {
+func TestTheCallerGetsEveryOtherAnswerUnchanged(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		status int
@@ -409,9 +409,9 @@ func TestOtherAnswersAreTheCallers(t *testing.T) {
 	}
 }
 
-// The caller saw "the token could not be used", and the cause only at the next
-// call.
-func TestTheCallerGetsTheErrorOfTheLoginThatFails(t *testing.T) {
+// Before the fix, the caller got "the token could not be used", and the cause only
+// from the next call.
+func TestTheCallerGetsTheErrorOfALoginAfterTheEndOfTheSession(t *testing.T) {
 	t.Parallel()
 	refused := &session.APIError{StatusCode: 401, Type: "not-authenticated/locked-out"}
 	for _, size := range []int{0, 100, 10 << 20} {
@@ -437,7 +437,7 @@ func TestTheCallerGetsTheErrorOfTheLoginThatFails(t *testing.T) {
 	}
 }
 
-// ended401 answers every request by one that says that the session has ended.
+// ended401 answers that the session has ended to every request.
 func ended401(b io.ReadCloser) roundTripper {
 	return func(r *http.Request) (*http.Response, error) {
 		header := http.Header{"X-Files-Error-Class": {"not-authenticated/invalid-session"}}
@@ -445,7 +445,7 @@ func ended401(b io.ReadCloser) roundTripper {
 	}
 }
 
-func TestTheCallerGetsThe401WhenTheNewSessionLivesElsewhere(t *testing.T) {
+func TestTheCallerGetsThe401IfTheNewSessionIsOfAnotherOrigin(t *testing.T) {
 	t.Parallel()
 	long := deadSession[:len(deadSession)-1] + `,"x":"` + strings.Repeat("x", 200<<10) + `"}`
 	for _, tc := range []struct{ text, want string }{{deadSession, deadSession}, {long, long[:64<<10]}} {
@@ -465,7 +465,7 @@ func TestTheCallerGetsThe401WhenTheNewSessionLivesElsewhere(t *testing.T) {
 	}
 }
 
-func TestThrownAwayAnswersAreDrainedAndClosed(t *testing.T) {
+func TestDiscardedAnswersAreReadAndClosed(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{0, 100, 100 << 10, 10 << 20} {
 		text := strings.Repeat("x", size)
@@ -521,8 +521,8 @@ func TestA1000RequestsInFlightCostOneLogin(t *testing.T) {
 	assert.EqualValues(t, 2, c.logins.Load())
 }
 
-// The session is ended after each 1,000 of 8,000 requests; with -load, once a
-// second during 100,000.
+// The session ends after each 1,000 of 8,000 requests. With -load it ends once a
+// second during 100,000 requests.
 func TestRequestsSurviveEndingsOfTheSession(t *testing.T) {
 	t.Parallel()
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary})
@@ -605,8 +605,8 @@ func TestTransportReportsTheErrorOfTheLogin(t *testing.T) {
 	assert.True(t, errors.Is(err, session.ErrInvalidUsernameOrPassword))
 }
 
-// A 403 was not understood.
-func TestEveryAnswerForADeadSessionLeadsToALogin(t *testing.T) {
+// Before the fix, a 403 was not understood.
+func TestEveryAnswerToAnEndedSessionLeadsToALogin(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		status int
@@ -631,7 +631,7 @@ func TestEveryAnswerForADeadSessionLeadsToALogin(t *testing.T) {
 	}
 }
 
-func TestTheBaseMayAnswerForAnyRequest(t *testing.T) {
+func TestTheBaseMaySetAnyRequestInItsResponse(t *testing.T) {
 	t.Parallel()
 	other, err := http.NewRequest("GET", "https://other.example", nil)
 	require.NoError(t, err)
@@ -696,7 +696,7 @@ func TestATransportOverAStaticSource(t *testing.T) {
 		return err
 	}
 	assert.NoError(t, get("https://elsewhere.example"), "the origin is known at once")
-	assert.ErrorIs(t, get(session.DefaultBaseURL), session.ErrSessionEnded, "once the server says so")
+	assert.ErrorIs(t, get(session.DefaultBaseURL), session.ErrSessionEnded, "after the server has ended the session")
 	assert.ErrorIs(t, get(session.DefaultBaseURL), session.ErrSessionEnded)
 	assert.NoError(t, get("https://elsewhere.example"))
 	assert.Equal(t, []string{"", "id1", ""}, got)

@@ -42,7 +42,7 @@ func ExampleServer_Inject() {
 	// POST   /api/rest/v1/sessions 201 alice
 }
 
-// An endpoint of the caller's own, for live sessions only.
+// The test adds an endpoint for live sessions.
 func ExampleServer_handler() {
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
 	defer srv.Close()

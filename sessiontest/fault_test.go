@@ -22,7 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// try posts a login and returns the answer, as far as it can be read.
+// try posts a login. It returns as much of the answer as can be read.
 func try(t *testing.T, srv *sessiontest.Server) (resp *http.Response, body string, err error) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), "POST", srv.URL+sessions, strings.NewReader(good))
@@ -79,7 +79,7 @@ func TestAFaultReplacesTheAnswer(t *testing.T) {
 	assert.Equal(t, 201, resp.StatusCode, "each one once")
 }
 
-func TestAFaultStrikesWhatMatches(t *testing.T) {
+func TestAFaultStrikesMatchingRequests(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t, alice)
 	srv.Inject(sessiontest.Fault{Method: "DELETE", Status: 503})
@@ -153,12 +153,12 @@ func TestAFaultDelaysTheEffectOrTheAnswer(t *testing.T) {
 		assert.Len(t, srv.Sessions(), live)
 		cancel()
 		assert.ErrorIs(t, <-done, context.Canceled)
-		srv.Close() // which no delay holds up
+		srv.Close() // no delay makes Close wait
 		assert.Len(t, srv.Sessions(), live, "no effect, since the client has left")
 	}
 }
 
-func TestAFaultThatCannotBeIsRefused(t *testing.T) {
+func TestAFaultThatIsNotValidIsRefused(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t)
 	for _, f := range []sessiontest.Fault{{Status: 99}, {Status: 1000}, {Chance: -1}, {Chance: 2}, {Chance: math.NaN()}, {Truncate: -1}, {Bomb: -1},
@@ -241,7 +241,7 @@ func TestCompressedFaultsAreGzip(t *testing.T) {
 	assert.Equal(t, "x", string(plain))
 }
 
-func TestABodyAloneReplacesAndAHeaderAloneDoesNot(t *testing.T) {
+func TestABodyReplacesTheAnswerAndAHeaderDoesNot(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t, alice)
 	srv.Inject(sessiontest.Fault{Body: sessiontest.EdgeHTML})
@@ -272,7 +272,8 @@ func TestAHEADHasNoBodyWhateverTheFault(t *testing.T) {
 	assert.Contains(t, string(raw), "Content-Length: ")
 }
 
-// A client that neither sends nor reads what it should is cut off.
+// Close cuts off a client that does not send its request or does not read its
+// answer.
 func TestCloseWaitsForNoClient(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]*sessiontest.Fault{

@@ -37,7 +37,7 @@ func TestHandlerAnswersLiveSessions(t *testing.T) {
 	assert.Equal(t, sessiontest.Request{Method: "PUT", Path: "/api/rest/v1/folders/a", Status: 202, User: "alice"}, srv.Requests()[1])
 }
 
-func TestTheServerAnswersOtherRequestsThanThoseOfLiveSessions(t *testing.T) {
+func TestTheServerItselfAnswersRequestsWithoutALiveSession(t *testing.T) {
 	t.Parallel()
 	srv, id := handled(t, func(http.ResponseWriter, *http.Request) { t.Error("called") })
 	assert.Equal(t, 401, send(t, srv, "GET", "/api/rest/v1/x", "", "", "").status)
@@ -62,7 +62,7 @@ func TestHandlerMayCallTheServer(t *testing.T) {
 	assert.Equal(t, 404, send(t, srv, "GET", "/x", "", "", id).status)
 }
 
-func TestHandlerMayStreamAndTheJournalKnowsBefore(t *testing.T) {
+func TestHandlerMayStreamAndTheJournalHasTheRequestBefore(t *testing.T) {
 	t.Parallel()
 	more := make(chan bool)
 	srv, id := handled(t, func(w http.ResponseWriter, r *http.Request) {

@@ -16,7 +16,7 @@ func assertReason(t *testing.T, srv *sessiontest.Server, want string) {
 	assert.Equal(t, want, all[len(all)-1].Reason)
 }
 
-func TestTheJournalTellsTheReasonOfARefusedLogin(t *testing.T) {
+func TestTheJournalHasTheReasonOfARefusedLogin(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t, alice,
 		sessiontest.User{Username: "code", Password: "secret", OTP: "123456", SingleUse: true},
@@ -50,7 +50,7 @@ func TestTheJournalTellsTheReasonOfARefusedLogin(t *testing.T) {
 	reason("wrong code, or the code of another time")
 }
 
-func TestTheJournalTellsTheReasonOfARefusedSession(t *testing.T) {
+func TestTheJournalHasTheReasonOfARefusedSession(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t, alice,
 		sessiontest.User{Username: "setup", Password: "secret", Session: map[string]any{"two_factor_setup_needed": true}})
@@ -74,7 +74,7 @@ func TestTheJournalTellsTheReasonOfARefusedSession(t *testing.T) {
 	srv.Advance(6 * time.Hour)
 	call(id)
 	reason("the session has timed out")
-	srv.Sessions() // drops it
+	srv.Sessions() // removes the session that has timed out
 	call(id)
 	reason("the session has timed out")
 	call(logIn(t, srv, "username=setup&password=secret").body["id"].(string))

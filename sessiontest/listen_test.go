@@ -54,7 +54,7 @@ func TestListenRefusesAnAddressThatIsTaken(t *testing.T) {
 	assert.Error(t, err)
 }
 
-func TestServersMayBeClosedByManyAtOnce(t *testing.T) {
+func TestManyGoroutinesMayCloseAServerAtTheSameTime(t *testing.T) {
 	t.Parallel()
 	srv := sessiontest.NewServer(alice)
 	var wg sync.WaitGroup

@@ -24,14 +24,14 @@ func TestAUserIsLockedOutForAPeriod(t *testing.T) {
 	srv.SetLockOut(3, time.Hour)
 	logIn(t, srv, wrong)
 	logIn(t, srv, wrong)
-	assert.Equal(t, 201, logIn(t, srv, good).status, "which starts the count over")
+	assert.Equal(t, 201, logIn(t, srv, good).status, "this resets the count")
 	for range 3 {
 		assert.Equal(t, "not-authenticated/invalid-username-or-password", kind(logIn(t, srv, wrong)))
 	}
 	locked := logIn(t, srv, good)
 	assert.Equal(t, 401, locked.status)
 	assert.Equal(t, "not-authenticated/locked-out", kind(locked))
-	assert.Equal(t, 201, logIn(t, srv, "username=bob&password=secret").status, "another user is not")
+	assert.Equal(t, 201, logIn(t, srv, "username=bob&password=secret").status, "another user is not locked out")
 	srv.Advance(time.Hour)
 	assert.Equal(t, 201, logIn(t, srv, good).status)
 }
@@ -164,7 +164,7 @@ func TestACodeIsGoodOnce(t *testing.T) {
 	assert.Equal(t, 201, logIn(t, srv, good+"&otp=123456").status)
 }
 
-func TestTOTPIsReal(t *testing.T) {
+func TestTOTPCodesFollowRFC6238(t *testing.T) {
 	t.Parallel()
 	secret := base32.StdEncoding.EncodeToString([]byte("12345678901234567890")) // of RFC 6238, appendix B
 	srv := newServer(t, sessiontest.User{Username: "alice", Password: "secret", TOTP: secret})
@@ -195,7 +195,7 @@ func TestALoginMayDemandANewPasswordFirst(t *testing.T) {
 	assert.Equal(t, "not-authorized/password-change-required", kind(change))
 }
 
-func TestMessagesAreLocalised(t *testing.T) {
+func TestMessagesAreTranslated(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t, alice)
 	for language, message := range map[string]string{
@@ -211,7 +211,7 @@ func TestMessagesAreLocalised(t *testing.T) {
 	}
 }
 
-func TestTheShapesOf2021(t *testing.T) {
+func TestTheRecordingOf2021IsFollowed(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t, alice, sessiontest.User{Username: "bob", Password: "secret", OTP: "1", Methods: []string{"u2f"}})
 	srv.SetRecording(sessiontest.Recording2021)
@@ -240,7 +240,7 @@ func TestTheShapesOf2021(t *testing.T) {
 	assert.NotContains(t, logIn(t, srv, wrong).body, "errors")
 }
 
-// withoutErrors takes the list off whose items hold an instance each.
+// withoutErrors removes the list of errors, since each of them holds an instance.
 func withoutErrors(r result) result {
 	copied := map[string]any{}
 	for key, value := range r.body {
@@ -252,7 +252,7 @@ func withoutErrors(r result) result {
 	return r
 }
 
-func TestWatchIsToldOfEachRequest(t *testing.T) {
+func TestWatchGetsEachRequest(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t, alice)
 	var got []sessiontest.Request
@@ -281,7 +281,7 @@ func TestWatchIsCalledOnceAtATimeInOrder(t *testing.T) {
 	assert.Equal(t, srv.Requests(), seen)
 }
 
-func TestEveryLoginThatMadeNoSessionIsRefused(t *testing.T) {
+func TestEveryLoginWithoutASessionCountsAsRefused(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t, alice)
 	send(t, srv, "POST", sessions, form, "%zz", "")

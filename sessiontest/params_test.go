@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// multipartLogin encodes fields, and a file that is none of them.
+// multipartLogin encodes fields and a file.
 func multipartLogin(t *testing.T, fields ...string) (contentType, body string) {
 	t.Helper()
 	var b bytes.Buffer
@@ -55,7 +55,7 @@ func TestMalformedMultipartIsAnInvalidBody(t *testing.T) {
 	assert.Empty(t, srv.Sessions())
 }
 
-func TestMembersThatAreNoStringsAreNoInvalidBody(t *testing.T) {
+func TestMembersOfOtherTypesAreIgnored(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t, sessiontest.User{Username: "alice", Password: "secret", OTP: "123456"})
 	for _, extra := range []string{`"no_cookie":true`, `"locale":null`, `"oauth":{"a":[1]}`, `"interface":["web"]`, `"n":1.5`} {

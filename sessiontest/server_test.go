@@ -190,7 +190,7 @@ func TestASecondFactorIsDemanded(t *testing.T) {
 	}
 }
 
-func TestAPartialSessionIsOneUsers(t *testing.T) {
+func TestAPartialSessionBelongsToOneUser(t *testing.T) {
 	t.Parallel()
 	key := sessiontest.User{Username: "alice", Password: "secret", OTP: "123456", Methods: []string{"yubi"}}
 	srv := newServer(t, key, sessiontest.User{Username: "bob", Password: "x", OTP: "123456", Methods: []string{"yubi"}})
@@ -199,7 +199,7 @@ func TestAPartialSessionIsOneUsers(t *testing.T) {
 	assert.Equal(t, 401, logIn(t, srv, "username=nobody&partial_session_id=").status)
 }
 
-func TestFieldsOfTheAnswerAreTheUsers(t *testing.T) {
+func TestAUserMaySetFieldsOfTheAnswer(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t, sessiontest.User{Username: "alice", Password: "secret", Session: map[string]any{"id": "chosen", "read_only": true, "timeout_at": nil}})
 	body := logIn(t, srv, "username=alice&password=secret").body
@@ -210,7 +210,7 @@ func TestFieldsOfTheAnswerAreTheUsers(t *testing.T) {
 	assert.Panics(t, func() { srv.AddUser(sessiontest.User{Session: map[string]any{"x": func() {}}}) })
 }
 
-func TestAnEmptyIDIsNoCredential(t *testing.T) {
+func TestAnEmptySessionIDIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, id := range []any{"", nil} {
 		srv := newServer(t, sessiontest.User{Username: "alice", Password: "secret", Session: map[string]any{"id": id}})
@@ -228,7 +228,7 @@ func TestAPathIsPrintedWithoutControlCharacters(t *testing.T) {
 	assert.Equal(t, "GET    /a%0A%1B%5B2Jb 404 (the path does not begin with /api/rest/v1/)", srv.Requests()[0].String())
 }
 
-func TestAddUserReplaces(t *testing.T) {
+func TestAddUserReplacesAUserOfTheSameName(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t, alice)
 	srv.AddUser(sessiontest.User{Username: "alice", Password: "new"})
@@ -249,7 +249,7 @@ func TestTheJournalHoldsNoSecret(t *testing.T) {
 	}, srv.Requests())
 }
 
-func TestTheTLSServerIsTrustedByItsClientAlone(t *testing.T) {
+func TestOnlyItsClientTrustsTheTLSServer(t *testing.T) {
 	t.Parallel()
 	srv := sessiontest.NewTLSServer(alice)
 	defer srv.Close()

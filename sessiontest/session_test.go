@@ -50,7 +50,7 @@ func TestGETSiteAnswersTheSessionWithItsTimeout(t *testing.T) {
 	assert.Equal(t, "a", site.body["session"].(map[string]any)["root_path"])
 }
 
-func TestTimeoutAtHasAnOffsetThatIsNotOfTheProcess(t *testing.T) {
+func TestTimeoutAtHasAnotherOffsetThanTheProcess(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t, alice)
 	text := logIn(t, srv, good).body["timeout_at"].(string)
@@ -68,7 +68,7 @@ func TestTriesCountTowardsALockOutWithinAWindow(t *testing.T) {
 	srv := newServer(t, alice)
 	srv.SetLockOut(3, time.Hour)
 	srv.SetLockOutWindow(time.Minute)
-	for range 5 { // of any three, the first is a minute old
+	for range 5 { // the first of any three tries is a minute old
 		assert.Equal(t, "not-authenticated/invalid-username-or-password", kind(logIn(t, srv, wrong)))
 		srv.Advance(30 * time.Second)
 	}
@@ -140,7 +140,7 @@ func TestResetForgetsThePastAndKeepsTheSettings(t *testing.T) {
 	assert.Equal(t, "not-authenticated/locked-out", kind(logIn(t, srv, good)), "the lock-out is still set")
 }
 
-func TestALoginThatIsLoggedOutMayHaveItsIDAgain(t *testing.T) {
+func TestANewSessionMayReuseTheIDOfASessionThatWasLoggedOut(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t, sessiontest.User{Username: "alice", Password: "secret", Session: map[string]any{"id": 12345678901.0}})
 	for range 2 {
@@ -150,7 +150,7 @@ func TestALoginThatIsLoggedOutMayHaveItsIDAgain(t *testing.T) {
 	}
 }
 
-func TestConstantsThatDoNotExistAreRefused(t *testing.T) {
+func TestUnknownRecordingsAndRegionFormsAreRefused(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t)
 	assert.PanicsWithValue(t, `sessiontest: "d" is not a RegionForm; use Region403JSON, Region401JSON or Region403Text`,

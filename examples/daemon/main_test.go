@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-func TestTheDaemonSurvivesEndingsAndLogsOut(t *testing.T) {
+func TestTheDaemonLogsInAgainAfterASessionEndsAndLogsOut(t *testing.T) {
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
 	defer srv.Close()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -28,7 +28,7 @@ func TestTheDaemonSurvivesEndingsAndLogsOut(t *testing.T) {
 	assert.Equal(t, 5, srv.Counts().Logins)
 }
 
-func TestTheDaemonSurvivesALoginThatFails(t *testing.T) {
+func TestTheDaemonGoesOnAfterALoginThatFails(t *testing.T) {
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
 	defer srv.Close()
 	err := run(t.Context(), srv.URL, session.CreateParams{Username: "alice", Password: "secret"}, time.Millisecond, 9, func(call int) {

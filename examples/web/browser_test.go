@@ -163,8 +163,8 @@ func TestAFormOnAnotherSiteIsRefusedInABrowser(t *testing.T) {
 	}
 }
 
-// otherSite starts a site with forms that post to ours. Its host is localhost, and
-// ours 127.0.0.1, so a browser takes them for two sites.
+// otherSite starts a site with forms that post to ours. Its host is localhost and
+// ours is 127.0.0.1, so a browser treats them as two sites.
 func otherSite(t *testing.T, ours string) string {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -176,7 +176,7 @@ func otherSite(t *testing.T, ours string) string {
 	return strings.Replace(srv.URL, "127.0.0.1", "localhost", 1)
 }
 
-func TestTheKeyboardAloneIsEnough(t *testing.T) {
+func TestTheSiteWorksWithTheKeyboardAlone(t *testing.T) {
 	w, b := startWorld(t), newBrowser(t)
 	b.open(w.url, "Sign in")
 	b.waitForFocus("User name")
@@ -274,8 +274,8 @@ func TestEveryPageIsDrawnInLightAndDark(t *testing.T) {
 	joinPictures(t, "screenshots/readme.png", "sign-in-light-320", "code-dark-320", "files-light-320")
 }
 
-// joinPictures writes the tops of some screenshots side by side, for the README.
-// The picture has the 256 colors that are most frequent, so that it is small.
+// joinPictures writes the tops of some screenshots side by side, for the README. The
+// picture has only the 256 most frequent colors, so that it is small.
 func joinPictures(t *testing.T, file string, names ...string) {
 	const width, height, gap = 320, 560, 16
 	joined := image.NewNRGBA(image.Rect(0, 0, len(names)*(width+gap)-gap, height))
@@ -373,9 +373,9 @@ func (b *browser) waitForFocus(name string) (field map[string]string) {
 	return nil
 }
 
-// accessible returns the nodes of the accessibility tree that are not ignored:
-// their role, name, description and properties. It decodes the answer itself, since
-// the package accessibility refuses values that are newer than it.
+// accessible returns the nodes of the accessibility tree that are not ignored: their
+// role, name, description and properties. It decodes the answer itself, since
+// package accessibility refuses values that it does not know yet.
 func (b *browser) accessible() []map[string]string {
 	b.t.Helper()
 	type value struct{ Value any }

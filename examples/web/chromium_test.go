@@ -29,7 +29,7 @@ const patience = 20 * time.Second
 type browser struct {
 	t       *testing.T
 	ctx     context.Context
-	cookies cdp.BrowserContextID // whose cookies the window has
+	cookies cdp.BrowserContextID // the context that holds the cookies of the window
 
 	mu     sync.Mutex
 	errors []string // of the console
@@ -47,8 +47,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// newBrowser returns a window of a Chromium that the tests share. Its cookies are
-// those of no other window.
+// newBrowser returns a window of a Chromium that the tests share. It shares its
+// cookies with no other window.
 func newBrowser(t *testing.T) *browser {
 	t.Helper()
 	path := chromium(t)
@@ -63,7 +63,7 @@ func newBrowser(t *testing.T) *browser {
 	return newWindow(t, sharedChromium, cookies, chromedp.WithTargetID(id))
 }
 
-// startBrowser returns a window of a Chromium of its own.
+// startBrowser starts another Chromium and returns its window.
 func startBrowser(t *testing.T, opts ...chromedp.ExecAllocatorOption) *browser {
 	t.Helper()
 	ctx, stop := startChromium(chromium(t), opts...)
@@ -124,8 +124,8 @@ func newWindow(t *testing.T, parent context.Context, cookies cdp.BrowserContextI
 	return b
 }
 
-// listen keeps the errors of the console, except that a page itself has a status
-// of failure, as the pages of errors have.
+// listen keeps the errors of the console. It ignores the error that a page has a
+// status of failure, since the pages of problems have one.
 func (b *browser) listen(event any) {
 	text := ""
 	switch e := event.(type) {
@@ -224,7 +224,7 @@ func (b *browser) signIn(username, password, title string) {
 	b.press("Sign in", title)
 }
 
-// keys presses keys, at whatever has the focus.
+// keys presses keys in the element that has the focus.
 func (b *browser) keys(keys string) { b.t.Helper(); b.do(chromedp.KeyEvent(keys)) }
 
 func (b *browser) evaluate(script string) (text string) {
@@ -250,7 +250,7 @@ func (b *browser) requireFocusRing() {
 	require.Equal(b.t, "solid 3px", style)
 }
 
-// size makes the window so many pixels wide.
+// size sets the width of the window in pixels.
 func (b *browser) size(width int64) {
 	b.t.Helper()
 	b.do(emulation.SetDeviceMetricsOverride(width, 720, 1, false))

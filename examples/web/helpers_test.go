@@ -29,8 +29,8 @@ type world struct {
 	log  *safeBuffer
 }
 
-// user returns a user whose session ID tells the name, so that the fake can list
-// files of that name.
+// user returns a user whose session ID holds the name, so that the fake server can
+// list files of that name.
 func testUser(name string) sessiontest.User {
 	return sessiontest.User{Username: name, Password: "secret", Session: map[string]any{"id": sessionID(name)}}
 }
@@ -64,7 +64,7 @@ func startWorld(t *testing.T, more ...sessiontest.User) *world {
 	return w
 }
 
-// listUser lists the demonstration's entries and one that names the user.
+// listUser lists the entries of the fake server and one more that names the user.
 var listUser = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimPrefix(r.Header.Get(session.AuthHeader), sessionID(""))
 	json.NewEncoder(w).Encode(append([]entry{{Path: "Files of " + name, Type: "directory"}}, fakeRoot...))

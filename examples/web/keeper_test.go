@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-func TestAValueIsKeptUntilItsEndAndThenDropped(t *testing.T) {
+func TestAValueIsKeptUntilItExpires(t *testing.T) {
 	assert.Equal(t, 5*time.Minute, challengeLife)
 	synctest.Test(t, func(t *testing.T) {
 		var dropped []string
@@ -42,7 +42,7 @@ func TestAValueThatWasTakenIsNotDropped(t *testing.T) {
 	})
 }
 
-func TestAFullKeeperDropsTheValueThatIsNearestToItsEnd(t *testing.T) {
+func TestAFullKeeperDropsTheValueThatWouldExpireFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		dropped := 0
@@ -61,7 +61,7 @@ func TestAFullKeeperDropsTheValueThatIsNearestToItsEnd(t *testing.T) {
 	})
 }
 
-func TestOfManyCallersOneTakesAValue(t *testing.T) {
+func TestOnlyOneOfManyCallersTakesAValue(t *testing.T) {
 	k := newKeeper(10, func(string, int) {})
 	k.put("a", 1, time.Now().Add(time.Hour))
 	var taken atomic.Int32

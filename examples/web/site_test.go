@@ -137,7 +137,7 @@ func TestAChallengeEndsAfterItsTime(t *testing.T) {
 	v := newVisitor(t, w.url)
 	requireRedirect(t, v.signIn("bob", "secret"), "/code")
 	time.Sleep(60 * time.Millisecond)
-	v.sendCode("000000") // does not prolong it
+	v.sendCode("000000") // does not prolong the challenge
 	time.Sleep(60 * time.Millisecond)
 	assertPage(t, v.get("/code"), 403, "This sign-in has expired")
 	a := v.sendCode("123456")
@@ -425,7 +425,7 @@ func TestOtherFailuresOfFilesComSayWhatToDo(t *testing.T) {
 	requireRedirect(t, v.get("/files"), "/sign-in")
 
 	requireRedirect(t, v.signIn("bob", "secret"), "/code")
-	var err error // without connections from before
+	var err error // the new client has no open connection
 	w.site.client, err = session.NewClient(session.WithBaseURL(w.fake.URL), session.WithHTTPClient(&http.Client{Transport: &http.Transport{}}))
 	require.NoError(t, err)
 	w.fake.Close()

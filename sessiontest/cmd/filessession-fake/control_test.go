@@ -148,7 +148,7 @@ func TestControlResets(t *testing.T) {
 	assert.Equal(t, 401, f.logIn(t, "bob", "x", ""))
 }
 
-func TestControlRefusesRequestsThatMakeNoSense(t *testing.T) {
+func TestControlRefusesInvalidRequests(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	const list = "use GET /counts, GET /requests, POST /users, POST /expire, POST /faults, POST /advance, POST /reset"
@@ -187,7 +187,7 @@ func TestControlRefusesRequestsThatMakeNoSense(t *testing.T) {
 	assert.Equal(t, 201, f.logInAlice(t), "nothing has changed")
 }
 
-func TestControlServesManyAtOnce(t *testing.T) {
+func TestControlServesManyRequestsAtTheSameTime(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	var wg sync.WaitGroup

@@ -93,7 +93,7 @@ func startFake(t *testing.T, args ...string) *running {
 	return p
 }
 
-// refused runs parseFlags on flags that make no sense.
+// refused runs parseFlags on invalid flags.
 func refused(t *testing.T, args ...string) (text string) {
 	t.Helper()
 	var stderr bytes.Buffer
@@ -127,7 +127,7 @@ func TestItServesAndEndsOnASignal(t *testing.T) {
 	assert.NotContains(t, strings.Join(p.printed, "\n"), "password")
 }
 
-func TestItEndsWithAStatusThatTellsAWrongFlag(t *testing.T) {
+func TestTheExitStatusIs0AfterHelp1AfterAFailureAnd2AfterAWrongFlag(t *testing.T) {
 	t.Parallel()
 	self, err := os.Executable()
 	require.NoError(t, err)
@@ -207,7 +207,7 @@ func TestTLSWritesTheCertificateThatClientsTrust(t *testing.T) {
 	assert.Equal(t, []string{file}, left)
 }
 
-func TestAnAddressOfAllInterfacesPrintsAddressesThatWork(t *testing.T) {
+func TestAServerOnAllAddressesPrintsAddressesThatWork(t *testing.T) {
 	t.Parallel()
 	p := startFake(t, "-addr", "0.0.0.0:0")
 	srv, err := sessiontest.Listen("0.0.0.0:0", sessiontest.User{Username: "alice", Password: "secret"})
@@ -289,7 +289,7 @@ func TestLockOutsAndUserAgentsHaveFlags(t *testing.T) {
 	assert.Equal(t, 201, try("secret"))
 }
 
-func TestFlagsThatMakeNoSenseAreRefused(t *testing.T) {
+func TestInvalidFlagsAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ flag, value, text string }{
 		{"-lifetime", "0", "-lifetime is 0s; it must be above 0"},
