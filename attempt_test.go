@@ -24,7 +24,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Rule 7.
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	t.Parallel()
 	other := answer(t, 201, `{"id":"fixated"}`)
@@ -57,7 +56,6 @@ func TestSwitchingProtocolsIsAnError(t *testing.T) {
 	assertHidesSecrets(t, err)
 }
 
-// Rule 9.
 func TestALoginIsPostedOnceWhateverTheAnswer(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{400, 401, 403, 404, 408, 409, 421, 422, 425, 429, 500, 502, 503, 504} {
@@ -434,7 +432,6 @@ func TestARoundTripperThatReturnsNothingIsAnError(t *testing.T) {
 	assert.ErrorIs(t, err, session.ErrInvalidResponse)
 }
 
-// Rule 11.
 func TestAContextThatHasEndedSendsNothing(t *testing.T) {
 	t.Parallel()
 	srv := answer(t, 201, `{"id":"1"}`)
@@ -521,7 +518,6 @@ func (h *cancelOnWarn) Handle(context.Context, slog.Record) error {
 	return nil
 }
 
-// Rule 12.
 func TestTheSizeOfAnAnswerIsLimitedAfterDecompression(t *testing.T) {
 	t.Parallel()
 	pad := func(n int) string { return `{"id":"1","x":"` + strings.Repeat("x", n-17) + `"}` }

@@ -23,7 +23,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Rule 5.
 func TestErrorsOfTheAPI(t *testing.T) {
 	t.Parallel()
 	sentinels := []error{session.ErrNotAuthenticated, session.ErrInvalidUsernameOrPassword, session.ErrOneTimePasswordIncorrect,

@@ -18,7 +18,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Rule 8.
 func mismatch(host string) string {
 	return `{"type":"not-authenticated/lockout-region-mismatch","data":{"host":"` + host + `"}}`
 }

@@ -25,7 +25,6 @@ func otp(code string, asked *atomic.Int32) session.Option {
 	})
 }
 
-// Rule 6.
 func TestSecondFactorIsAskedForAndSent(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

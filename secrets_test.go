@@ -15,7 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Rule 13.
 func TestSecretsAreNotPrintedLoggedOrMarshalled(t *testing.T) {
 	t.Parallel()
 	params := session.CreateParams{Username: "alice", Password: passwordCanary, OTP: otpCanary, PartialSessionID: partialCanary}

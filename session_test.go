@@ -110,7 +110,6 @@ func TestDeleteOfALoadedSessionGoesToItsOrigin(t *testing.T) {
 	assert.Empty(t, last.header.Get("Transfer-Encoding"))
 }
 
-// Rule 1.
 func TestLoginFormIsByteForByte(t *testing.T) {
 	t.Parallel()
 	srv := answer(t, 201, `{"id":"1"}`)
@@ -169,7 +168,6 @@ func (j *cookieJar) SetCookies(*url.URL, []*http.Cookie) { j.used.Add(1) }
 
 func (j *cookieJar) Cookies(*url.URL) (none []*http.Cookie) { j.used.Add(1); return }
 
-// Rule 2.
 func TestBadParametersAreRefusedAndNotSent(t *testing.T) {
 	t.Parallel()
 	srv := answer(t, 201, `{"id":"1"}`)
@@ -223,7 +221,6 @@ func TestBadSessionsAreRefusedAndNotSent(t *testing.T) {
 	assert.NoError(t, c.Delete(t.Context(), &session.Session{ID: strings.Repeat("~", 512)}))
 }
 
-// Rule 3.
 func TestASuccessWithoutAValidSessionIsAnError(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -326,7 +323,6 @@ func TestAConnectionCutInsideTheHeadersLeavesTheOutcomeUnknown(t *testing.T) {
 	assert.Equal(t, len(answer), connections())
 }
 
-// Rule 10.
 func TestDeleteSucceeds(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -21,7 +21,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// S1
 func TestSourcesThatShareAStoreMakeOneLoginPerEnding(t *testing.T) {
 	t.Parallel()
 	const sources, workers, endings = 8, 8, 10
@@ -79,7 +78,6 @@ func TestSourcesThatShareAStoreMakeOneLoginPerEnding(t *testing.T) {
 	assert.Len(t, f.Sessions(), 1)
 }
 
-// S2
 func TestTheStoreIsNotReadWhileASessionIsInUse(t *testing.T) {
 	f := newFleet(t)
 	src := f.source()
@@ -92,7 +90,6 @@ func TestTheStoreIsNotReadWhileASessionIsInUse(t *testing.T) {
 	assert.Equal(t, 2, saves, "one before the login, one after it")
 }
 
-// S3
 func TestAGoodSessionIsReadWithoutTheLock(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -107,7 +104,6 @@ func TestAGoodSessionIsReadWithoutTheLock(t *testing.T) {
 	assert.Zero(t, k-locks)
 }
 
-// S4
 func TestTheRecordIsReadAgainUnderTheLock(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -119,7 +115,6 @@ func TestTheRecordIsReadAgainUnderTheLock(t *testing.T) {
 	assert.Equal(t, 1, f.posts())
 }
 
-// S4
 func TestTheLockIsHeldWhileLoginRuns(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -136,7 +131,6 @@ func TestTheLockIsHeldWhileLoginRuns(t *testing.T) {
 	lock.Unlock()
 }
 
-// S5
 func TestAnEndedSessionIsForgottenByItsID(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -157,7 +151,6 @@ func TestAnEndedSessionIsForgottenByItsID(t *testing.T) {
 	assert.Equal(t, 2, f.Counts().Logins)
 }
 
-// S6
 func TestAThousandSourcesAreServedByOneLogin(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -174,7 +167,6 @@ func TestAThousandSourcesAreServedByOneLogin(t *testing.T) {
 	assert.Equal(t, 1, f.posts())
 }
 
-// S6
 func TestACallerWaitsUntilItsOwnContextEnds(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -191,7 +183,6 @@ func TestACallerWaitsUntilItsOwnContextEnds(t *testing.T) {
 	assert.Equal(t, 1, f.posts())
 }
 
-// S7
 func TestOneSourceAsksForTheCode(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -213,7 +204,6 @@ func TestOneSourceAsksForTheCode(t *testing.T) {
 	assert.Equal(t, 1, f.Counts().Logins)
 }
 
-// S8
 func TestALoginThatLostItsLockIsLoggedOutAndTheStoredSessionUsed(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -238,7 +228,6 @@ func TestALoginThatLostItsLockIsLoggedOutAndTheStoredSessionUsed(t *testing.T) {
 	assert.NotContains(t, logged.String(), stored)
 }
 
-// S8
 func TestALoginThatLostItsLockWaitsIfNothingIsStoredYet(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -267,7 +256,6 @@ func TestALoginThatLostItsLockWaitsIfNothingIsStoredYet(t *testing.T) {
 	assert.Equal(t, 1, f.Counts().Logouts)
 }
 
-// S9
 func TestNothingIsPostedIfTheRecordCannotBeSaved(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -281,7 +269,6 @@ func TestNothingIsPostedIfTheRecordCannotBeSaved(t *testing.T) {
 	lock.Unlock()
 }
 
-// S9
 func TestASessionThatCannotBeSavedIsLoggedOut(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -297,7 +284,6 @@ func TestASessionThatCannotBeSavedIsLoggedOut(t *testing.T) {
 	assert.Empty(t, f.Sessions())
 }
 
-// S10
 func TestAWrongPasswordIsPostedOnce(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -316,7 +302,6 @@ func TestAWrongPasswordIsPostedOnce(t *testing.T) {
 	assert.NotContains(t, f.record.get(), "alice")
 }
 
-// S10
 func TestOtherCredentialsGetTheirOwnTry(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -333,7 +318,6 @@ func TestOtherCredentialsGetTheirOwnTry(t *testing.T) {
 	assert.Equal(t, 4, f.posts())
 }
 
-// S10
 func TestTheLastFourPasswordsStayRefused(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -354,7 +338,6 @@ func TestTheLastFourPasswordsStayRefused(t *testing.T) {
 	assert.Equal(t, 6, f.posts())
 }
 
-// S10
 func TestALoginThatTriesTwoPasswordsPostsEachOnce(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -371,7 +354,6 @@ func TestALoginThatTriesTwoPasswordsPostsEachOnce(t *testing.T) {
 	assert.Equal(t, 2, f.posts())
 }
 
-// S10
 func TestAResetByOneSourceClearsARefusalForAll(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -389,7 +371,6 @@ func TestAResetByOneSourceClearsARefusalForAll(t *testing.T) {
 	assert.Equal(t, 2, f.posts())
 }
 
-// S11, S12
 func TestFailuresThatAnotherProcessWouldAlsoGetAreShared(t *testing.T) {
 	t.Parallel()
 	api := func(status int, kind string) error { return &session.APIError{StatusCode: status, Type: kind} }
@@ -442,7 +423,6 @@ func TestFailuresThatAnotherProcessWouldAlsoGetAreShared(t *testing.T) {
 	}
 }
 
-// S11
 func TestALockOutHoldsForAllCredentials(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -455,7 +435,6 @@ func TestALockOutHoldsForAllCredentials(t *testing.T) {
 	assert.Equal(t, 2, f.posts())
 }
 
-// S11
 func TestAResetClearsWhatIsSharedButNoGoodSession(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -480,7 +459,6 @@ func TestAResetClearsWhatIsSharedButNoGoodSession(t *testing.T) {
 	assert.Equal(t, 3, f.posts())
 }
 
-// S12
 func TestABackOffIsShared(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -495,7 +473,6 @@ func TestABackOffIsShared(t *testing.T) {
 	assert.Equal(t, 1, f.posts())
 }
 
-// S12
 func TestAnUnknownOutcomeIsShared(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -507,7 +484,6 @@ func TestAnUnknownOutcomeIsShared(t *testing.T) {
 	assert.Equal(t, 1, f.posts())
 }
 
-// S12
 func TestAHostWithoutAConnectionDoesNotStopTheOthers(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -518,7 +494,6 @@ func TestAHostWithoutAConnectionDoesNotStopTheOthers(t *testing.T) {
 	f.id(f.source())
 }
 
-// S13
 func TestASharedErrorKeepsTypeMessageAndInstance(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -541,7 +516,6 @@ func TestASharedErrorKeepsTypeMessageAndInstance(t *testing.T) {
 	assert.NotContains(t, own.Error(), "another process")
 }
 
-// S14
 func TestCloseLeavesTheSessionToTheOthers(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -555,7 +529,6 @@ func TestCloseLeavesTheSessionToTheOthers(t *testing.T) {
 	assert.Zero(t, f.Counts().Logouts)
 }
 
-// S14
 func TestCloseWaitsForItsOwnLoginWhichSavesItsSession(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -577,7 +550,6 @@ func TestCloseWaitsForItsOwnLoginWhichSavesItsSession(t *testing.T) {
 	assert.Equal(t, 1, f.posts())
 }
 
-// S14
 func TestCloseSavesTheSessionOfALoginThatItCancelled(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -598,7 +570,6 @@ func TestCloseSavesTheSessionOfALoginThatItCancelled(t *testing.T) {
 	assert.Equal(t, 1, f.posts())
 }
 
-// S14
 func TestCloseDoesNotWaitForTheLoginOfAnother(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -615,7 +586,6 @@ func TestCloseDoesNotWaitForTheLoginOfAnother(t *testing.T) {
 	assert.Zero(t, f.posts())
 }
 
-// S14
 func TestRevokeLogsOutForAll(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -634,7 +604,6 @@ func TestRevokeLogsOutForAll(t *testing.T) {
 	assert.ErrorIs(t, revoker.Revoke(t.Context()), session.ErrSourceClosed)
 }
 
-// S14
 func TestRevokeEndsANewerSessionThanItsOwn(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -648,7 +617,6 @@ func TestRevokeEndsANewerSessionThanItsOwn(t *testing.T) {
 	assert.Empty(t, f.Sessions())
 }
 
-// S14
 func TestARevokeThatFailsLeavesTheRecord(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -664,7 +632,6 @@ func TestARevokeThatFailsLeavesTheRecord(t *testing.T) {
 	assert.Empty(t, f.Sessions())
 }
 
-// S14
 func TestRevokeWaitsForALoginThatIsRunning(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -694,7 +661,6 @@ func TestRevokeWaitsForALoginThatIsRunning(t *testing.T) {
 	assert.Equal(t, id, f.id(f.source()))
 }
 
-// S14
 func TestRevokeEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -711,7 +677,6 @@ func TestRevokeEndsWithItsContext(t *testing.T) {
 	assert.Empty(t, f.Sessions())
 }
 
-// S15
 func TestNoLoginIsTriedWithoutTheStore(t *testing.T) {
 	t.Parallel()
 	for name, src := range map[string]func(f *fleet) *session.Source{
@@ -738,7 +703,6 @@ func TestNoLoginIsTriedWithoutTheStore(t *testing.T) {
 	}
 }
 
-// S21
 func TestNoLogOfASharedLoginHoldsASecret(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -761,7 +725,6 @@ func TestNoLogOfASharedLoginHoldsASecret(t *testing.T) {
 	assertNoSecret(t, logged.String())
 }
 
-// S23
 func TestALoginThatDoesNotReturnFreesTheLock(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(){
@@ -946,7 +909,6 @@ func TestALockThatIsLostAtEachLoginIsAFailure(t *testing.T) {
 	assert.Empty(t, f.Sessions(), "nobody else knows them, so they were logged out")
 }
 
-// S9
 func TestASessionThatWasSavedIsKeptEvenIfTheStoreReportsAnError(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -982,7 +944,6 @@ func TestALogoutThatUsesItsOwnSourceGetsAnError(t *testing.T) {
 	assert.Empty(t, f.Sessions())
 }
 
-// S9, S14
 func TestCloseLogsOutASessionThatCouldNotBeSavedNorLoggedOut(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)

@@ -64,7 +64,6 @@ func sessionError(t *testing.T, src *session.Source) error {
 // wrongPassword is the answer to a wrong password.
 var wrongPassword = &session.APIError{StatusCode: 401, Type: "not-authenticated/invalid-username-or-password"}
 
-// S2, S17
 func TestARenewalIsMadeByOneSource(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -84,7 +83,6 @@ func TestARenewalIsMadeByOneSource(t *testing.T) {
 	})
 }
 
-// S17
 func TestTheLifetimeOfAnAdoptedSessionCountsFromItsSave(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -101,7 +99,6 @@ func TestTheLifetimeOfAnAdoptedSessionCountsFromItsSave(t *testing.T) {
 	})
 }
 
-// S17
 func TestWhetherATimeoutIsPlausibleIsDecidedByTheClockThatSavedIt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -125,7 +122,6 @@ func TestWhetherATimeoutIsPlausibleIsDecidedByTheClockThatSavedIt(t *testing.T) 
 	})
 }
 
-// S17
 func TestARecordIsKeptAnHourLongerThanItHolds(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -148,7 +144,6 @@ func TestARecordIsKeptAnHourLongerThanItHolds(t *testing.T) {
 	}
 }
 
-// S10
 func TestARefusalIsLookedUpEveryFiveSeconds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -176,7 +171,6 @@ func TestARefusalIsLookedUpEveryFiveSeconds(t *testing.T) {
 	})
 }
 
-// S11
 func TestARefusalThatIsNotSharedIsKeptUntilThereIsASession(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -199,7 +193,6 @@ func TestARefusalThatIsNotSharedIsKeptUntilThereIsASession(t *testing.T) {
 	})
 }
 
-// S10, S11
 func TestARefusalEnds(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -230,7 +223,6 @@ func TestARefusalEnds(t *testing.T) {
 	}
 }
 
-// S12
 func TestASharedBackOffGrowsUntilASessionWasGoodForAMinute(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -270,7 +262,6 @@ func TestASharedBackOffGrowsUntilASessionWasGoodForAMinute(t *testing.T) {
 	})
 }
 
-// S12
 func TestAClockThatIsAheadDoesNotProlongAFailure(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -283,7 +274,6 @@ func TestAClockThatIsAheadDoesNotProlongAFailure(t *testing.T) {
 	})
 }
 
-// S10
 func TestARefusalOfCredentialsEndsAfterADay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -310,7 +300,6 @@ func TestARefusalOfCredentialsEndsAfterADay(t *testing.T) {
 	})
 }
 
-// S10
 func TestARefusalThatCannotBeSavedHoldsForItsSource(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]error{"a wrong password": wrongPassword, "a lock-out": &session.APIError{StatusCode: 401, Type: "not-authenticated/locked-out"}} {
@@ -334,7 +323,6 @@ func TestARefusalThatCannotBeSavedHoldsForItsSource(t *testing.T) {
 	}
 }
 
-// S14
 func TestRevokeLogsOutBeforeItRaisesThePanicOfARenewal(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -355,7 +343,6 @@ func TestRevokeLogsOutBeforeItRaisesThePanicOfARenewal(t *testing.T) {
 	})
 }
 
-// S24
 func TestTurnsWithATimeInTheFutureAreIgnored(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -370,7 +357,6 @@ func TestTurnsWithATimeInTheFutureAreIgnored(t *testing.T) {
 	})
 }
 
-// S15
 func TestASessionInUseRemainsInUseWithoutTheStore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -395,7 +381,6 @@ func TestASessionInUseRemainsInUseWithoutTheStore(t *testing.T) {
 	})
 }
 
-// S24
 func TestSessionsThatAreBoundToAnAddressBackOff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -448,7 +433,6 @@ func TestSessionsThatAreBoundToAnAddressBackOff(t *testing.T) {
 	})
 }
 
-// S24
 func TestTheEndOfAnAcceptedSessionIsNoTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
