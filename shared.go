@@ -32,15 +32,17 @@ type sharedState struct {
 	id       string     // random; names the Source in records
 	endedID  string     // of the last session that an answer reported as ended
 	turn     bool       // the end of that session was a turn: see isTurn
-	reset    bool       // Reset was called, and no login has cleared the record since
+	resetAt  time.Time  // when Reset was called last; older failures of the record do not count
+	reset    bool       // Reset was called, and there was no session since: the record may be replaced even if it cannot be decrypted
 	revoking *loginCall // not nil while Revoke runs; callers wait for its done
 }
 
 // sharedLogin is the part of a loginCall that a Store needs.
 type sharedLogin struct {
-	endedID string        // of the session to replace
-	turn    bool          // its end was a turn
-	reset   bool          // failures in the record do not count
+	endedID string    // of the session to replace
+	turn    bool      // its end was a turn
+	resetAt time.Time // see sharedState, like reset
+	reset   bool
 	earlier *loginFailure // holds unless the Store says otherwise; may be nil
 
 	adopted  bool          // the session is that of another login
@@ -53,7 +55,7 @@ func (src *Source) newSharedLogin() sharedLogin {
 	if src.shared.id == "" {
 		src.shared.id = rand.Text()
 	}
-	login := sharedLogin{endedID: src.shared.endedID, turn: src.shared.turn, reset: src.shared.reset}
+	login := sharedLogin{endedID: src.shared.endedID, turn: src.shared.turn, resetAt: src.shared.resetAt, reset: src.shared.reset}
 	if k := src.kept.Load(); k != nil {
 		login.endedID, login.turn = k.session.ID, false
 	}
@@ -85,7 +87,7 @@ func (k *keptSession) isAdopted() bool { return !k.othersSave.IsZero() }
 
 // logInShared is the login step of a Source with a Store.
 func (src *Source) logInShared(ctx context.Context, call *loginCall) (*keptSession, error) {
-	lost := 0 // logins whose session could not be saved
+	lost := false
 	for n := 1; ; n++ {
 		_, k, err := src.look(ctx, &call.shared)
 		if k != nil || err != nil {
@@ -94,18 +96,16 @@ func (src *Source) logInShared(ctx context.Context, call *loginCall) (*keptSessi
 		lock, err := src.tryLock(ctx)
 		switch {
 		case err == nil:
-			if k, err = src.logInLocked(ctx, call, lock); err != errLostLock {
+			if k, err = src.logInLocked(ctx, call, lock); !errors.Is(err, errLostLock) {
 				return k, err
 			}
 			if src.Logger != nil {
 				src.Logger.LogAttrs(ctx, slog.LevelWarn, "Files.com session lock lost", slog.String("error", err.Error()))
 			}
-			if call.shared.loggedIn {
-				lost++
-			}
-			if lost > 1 { // the locks of this Store do not last as long as a login
+			if lost { // the locks of this Store do not last as long as a login
 				return nil, err
 			}
+			lost = true
 		case !errors.Is(err, ErrLocked):
 			return nil, err
 		}
@@ -125,12 +125,12 @@ func (src *Source) logInLocked(ctx context.Context, call *loginCall, lock Lock) 
 	if k != nil || err != nil {
 		return k, err
 	}
-	login.failure = r.prepare(login, call.renewal, time.Now())
+	failure := r.prepare(login, call.renewal, time.Now())
 	if err := r.save(ctx, lock); err != nil {
 		return nil, err
 	}
-	if login.failure != nil {
-		return nil, login.failure.err
+	if login.failure = failure; failure != nil {
+		return nil, failure.err
 	}
 	login.loggedIn = true
 	attempt := &sharedAttempt{record: r, lock: lock}
@@ -148,10 +148,13 @@ func (src *Source) logInLocked(ctx context.Context, call *loginCall, lock Lock) 
 	if saved, _ := loadRecord(context.WithoutCancel(ctx), src.Store); saved.has(k.session) {
 		return k, nil // the record was saved, and only the answer was lost
 	}
+	r.Session = nil
 	src.mu.Lock()
-	src.retire(k.session)
+	src.toLogOut = append(src.toLogOut, k.session)
 	src.mu.Unlock()
-	src.logOutLate(ctx, call, k.session) // nobody else knows the session
+	if src.logOutLate(ctx, call, k.session); call.logoutErr != nil { // nobody else knows the session
+		err = fmt.Errorf("%w; nor can the session be logged out: %w", err, call.logoutErr)
+	}
 	return nil, err
 }
 
@@ -164,13 +167,14 @@ func (src *Source) look(ctx context.Context, login *sharedLogin) (*record, *kept
 	}
 	failure := login.earlier
 	if err == nil {
+		r.forget(login.resetAt)
 		if k := src.adopt(login, r.Session); k != nil {
 			login.adopted = true
 			return r, k, nil
 		}
 		failure = r.failureFor(login.earlier)
 	}
-	if refusal := failure.current(); refusal != nil && !login.reset {
+	if refusal := failure.current(); refusal != nil {
 		login.failure = failure
 		return r, nil, refusal
 	}
@@ -240,15 +244,26 @@ func (r *record) save(ctx context.Context, lock Lock) error {
 	return nil
 }
 
-// prepare removes from r what a login replaces: failures that no longer hold, all
-// failures after Reset, and the session, unless it is still good. It returns a
-// failure if the session that ended was one turn too many.
+// forget removes the failures from r that are not newer than a Reset.
+func (r *record) forget(reset time.Time) {
+	if r.Failure != nil && !r.Failure.At.After(reset) {
+		r.Failure, r.InARow = nil, 0
+	}
+	if r.Refusal != nil && !r.Refusal.At.After(reset) {
+		r.Refusal, r.RefusedCredentials = nil, nil
+	}
+	r.Turns = slices.DeleteFunc(r.Turns, func(turn time.Time) bool { return !turn.After(reset) })
+}
+
+// prepare removes from r what a login replaces: failures that no longer hold, and
+// the session, unless it is still good. It returns a failure if the session that
+// ended was one turn too many.
 func (r *record) prepare(login *sharedLogin, renewal bool, now time.Time) *loginFailure {
 	turned := login.turn && r.Session != nil && r.Session.ID == login.endedID
-	if login.reset || r.Session != nil && now.Sub(r.Session.SavedAt) >= trialTime {
+	if r.Session != nil && r.Failure == nil && now.Sub(r.Session.SavedAt) >= trialTime {
 		r.InARow, r.Turns = 0, nil
 	}
-	if login.reset || r.Refusal.left(now) == 0 {
+	if r.Refusal.left(now) == 0 {
 		r.RefusedCredentials, r.Refusal = nil, nil
 	}
 	if r.Failure = nil; !renewal {
@@ -267,11 +282,12 @@ func (r *record) prepare(login *sharedLogin, renewal bool, now time.Time) *login
 	return r.failAll(errAddressBound, now)
 }
 
-// keep puts the session of a login into r, without the parameters of the login.
+// keep puts the session of a login into r, without the parameters of the login. It
+// keeps the refused credentials: they are still wrong, since others logged in.
 func (r *record) keep(k *keptSession, savedBy string) {
 	s := &savedSession{*k.session, savedBy, k.keptAt, k.lifetime}
 	s.Username, s.Password, s.OTP, s.PartialSessionID = "", "", "", ""
-	r.Session, r.Failure, r.RefusedCredentials, r.Refusal = s, nil, nil, nil
+	r.Session, r.Failure = s, nil
 }
 
 // has reports whether s is the session of the record.
@@ -282,6 +298,9 @@ func (r *record) has(s *Session) bool { return r != nil && r.Session != nil && r
 func (r *record) failureFor(earlier *loginFailure) *loginFailure {
 	now := time.Now()
 	wait := r.Failure.left(now)
+	if earlier.current() == nil {
+		earlier = nil
+	}
 	switch {
 	case earlier != nil && (earlier.savedAt.IsZero() || wait > 0 && earlier.savedAt.Equal(r.Failure.At)):
 		return earlier
@@ -395,6 +414,9 @@ func (a *sharedAttempt) note(ctx context.Context, params CreateParams, err error
 // failure that this Source keeps, or nil if the error concerns this Source alone. A
 // failure that cannot be saved still holds for this Source.
 func (a *sharedAttempt) fail(ctx context.Context, err error) (failure *loginFailure) {
+	if a.unsaved {
+		a.unsaved = a.record.save(ctx, a.lock) != nil
+	}
 	switch {
 	case errors.Is(err, ErrInvalidUsernameOrPassword) && len(a.fingerprints) > 0:
 		failure = newLoginFailure(err, 1)
@@ -461,16 +483,20 @@ func (src *Source) revokeShared(ctx context.Context) error {
 		src.mu.Lock()
 		defer src.mu.Unlock()
 		src.shared.revoking = nil
-		if !src.closed { // Close has already closed done
-			close(revocation.done)
+		if src.closed { // Close has already closed done
+			return
 		}
+		if held != nil {
+			src.keep(held)
+		}
+		close(revocation.done)
 	}()
 	if login != nil {
 		if err := waitFor(ctx, login.ended); err != nil {
 			return err
 		}
 	}
-	revocation.logoutErr = src.revokeRecord(ctx, revocation, held)
+	held, revocation.logoutErr = src.revokeRecord(ctx, revocation, held)
 	if login != nil && login.closePanic != nil {
 		panic(login.closePanic)
 	}
@@ -478,40 +504,55 @@ func (src *Source) revokeShared(ctx context.Context) error {
 }
 
 // revokeRecord logs out the session in the Store and those of this Source. Then it
-// removes the session from the Store.
-func (src *Source) revokeRecord(ctx context.Context, revocation *loginCall, held *keptSession) error {
+// removes the session from the Store. A session whose log-out fails stays where it
+// is: revokeRecord returns held unless it has logged held out.
+func (src *Source) revokeRecord(ctx context.Context, revocation *loginCall, held *keptSession) (*keptSession, error) {
 	lock, err := src.tryLock(ctx)
 	for n := 1; errors.Is(err, ErrLocked); n++ {
 		if err := revocation.pause(ctx, n); err != nil {
-			return err
+			return held, err
 		}
 		lock, err = src.tryLock(ctx)
 	}
 	if err != nil {
-		return err
+		return held, err
 	}
 	defer lock.Unlock()
 	r, err := loadRecord(ctx, src.Store)
 	if err != nil {
-		return err
+		return held, err
 	}
 	src.mu.Lock()
-	if held != nil {
-		src.retire(held.session)
-	}
-	if r.Session != nil {
-		src.retire(&r.Session.Session)
-	}
-	sessions := src.takeSessions()
+	unsaved := slices.Clone(src.toLogOut)
 	src.mu.Unlock()
-	if err := src.logOutAll(ctx, sessions, nil, nil); err != nil {
-		return err
+	err = src.logOutAll(ctx, unsaved, nil, nil)
+	logOut := func(s *Session) bool {
+		logoutErr := src.logOut(ctx, s)
+		err = errors.Join(err, logoutErr)
+		if logoutErr == nil && r.has(s) {
+			src.mu.Lock()
+			src.shared.endedID, src.shared.turn = s.ID, false
+			src.mu.Unlock()
+			r.Session = nil
+		}
+		return logoutErr == nil
 	}
-	if r.Session = nil; r.Failure != nil || r.Refusal != nil {
-		return r.save(ctx, lock)
+	if r.Session != nil && (held == nil || !r.has(held.session)) {
+		logOut(&r.Session.Session)
 	}
-	if err := lock.Remove(ctx); err != nil {
-		return fmt.Errorf("session: remove from the Store: %w", err)
+	if held != nil && logOut(held.session) {
+		held = nil
 	}
-	return nil
+	if r.Session != nil { // its log-out failed
+		return held, err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	if r.Failure != nil || r.Refusal != nil {
+		return held, errors.Join(err, r.save(ctx, lock))
+	}
+	if removeErr := lock.Remove(ctx); removeErr != nil {
+		err = errors.Join(err, fmt.Errorf("session: remove from the Store: %w", removeErr))
+	}
+	return held, err
 }

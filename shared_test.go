@@ -985,3 +985,296 @@ func TestASharedAnswerWithoutASessionSaysSo(t *testing.T) {
 	assert.ErrorContains(t, err, "201 Created: invalid response")
 	assert.Equal(t, 1, f.posts())
 }
+
+type slowUnlock struct{ session.Store }
+
+type slowLock struct{ session.Lock }
+
+func (s *slowUnlock) TryLock(ctx context.Context) (session.Lock, error) {
+	l, err := s.Store.TryLock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slowLock{l}, nil
+}
+
+func (l slowLock) Unlock() { time.Sleep(50 * time.Millisecond); l.Lock.Unlock() }
+
+func TestAWrongPasswordIsPostedOnceAfterAResetByEverySource(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	var sources []*session.Source
+	for range 8 {
+		sources = append(sources, f.sourceOf(session.CreateParams{Username: "alice", Password: "wrong"}))
+	}
+	for _, src := range sources { // SIGHUP reached every worker
+		src.Reset()
+	}
+	for _, src := range sources {
+		assert.ErrorIs(t, f.err(src), session.ErrInvalidUsernameOrPassword)
+	}
+	assert.Equal(t, 1, f.posts())
+}
+
+func TestAResetDuringALoginClearsNoLaterRefusal(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	params := alice
+	c := newClient(t, session.WithBaseURL(f.URL), session.WithHTTPClient(f.Client()))
+	a, b := f.source(), f.source()
+	login := func(ctx context.Context) (*session.Session, error) { return c.Create(ctx, params) }
+	a.Login = func(ctx context.Context) (*session.Session, error) { a.Reset(); a.Login = login; return login(ctx) }
+	b.Login = login
+	id := f.id(a)
+	assert.Equal(t, id, f.id(b))
+	params = session.CreateParams{Username: "alice", Password: "old"}
+	f.ExpireUser("alice")
+	a.Invalidate(&session.Session{ID: id})
+	b.Invalidate(&session.Session{ID: id})
+	before := f.posts()
+	assert.ErrorIs(t, f.err(b), session.ErrInvalidUsernameOrPassword)
+	assert.ErrorIs(t, f.err(a), session.ErrInvalidUsernameOrPassword)
+	assert.Equal(t, before+1, f.posts())
+}
+
+func TestARevokeThatCannotLockForgetsNoSession(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	src := f.source()
+	id := f.id(src)
+	f.record.setFailure(errBroken) // Redis restarts
+	assert.ErrorIs(t, src.Revoke(t.Context()), errBroken)
+	f.record.setFailure(nil)
+	f.record.set("") // it kept nothing on disk
+	assert.NoError(t, src.Revoke(t.Context()))
+	assert.NotContains(t, f.Sessions(), id, "Revoke returned nil")
+	assert.NoError(t, src.Close(t.Context()))
+	assert.NotContains(t, f.Sessions(), id)
+}
+
+func TestARevokeWhoseContextEndsForgetsNoSession(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	a, b := f.source(), f.source()
+	first := f.id(a)
+	f.id(b)
+	b.Invalidate(&session.Session{ID: first})
+	f.id(b)
+	require.Len(t, f.Sessions(), 2)
+	lock, err := f.record.store().TryLock(t.Context())
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	assert.ErrorIs(t, a.Revoke(ctx), context.DeadlineExceeded)
+	lock.Unlock()
+	assert.NoError(t, a.Revoke(t.Context()))
+	assert.Empty(t, f.Sessions())
+}
+
+func TestASessionRemainsInUseAfterARevokeWithoutTheStore(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	src := f.source()
+	id := f.id(src)
+	f.record.setFailure(errBroken)
+	assert.ErrorIs(t, src.Revoke(t.Context()), errBroken)
+	s, err := src.Session(t.Context())
+	if assert.NoError(t, err) {
+		assert.Equal(t, id, s.ID)
+	}
+}
+
+func TestCloseLogsNobodyOutAfterAFailedRevoke(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	src, other := f.source(session.WithRetries(0)), f.source()
+	id := f.id(src)
+	assert.Equal(t, id, f.id(other))
+	f.Inject(sessiontest.Fault{Method: "DELETE", Status: 500})
+	assert.Error(t, src.Revoke(t.Context()))
+	assert.Equal(t, id, f.id(src), "in use again, by all")
+	assert.NoError(t, src.Close(t.Context()))
+	assert.Equal(t, []string{id}, f.Sessions())
+	assert.Equal(t, id, f.id(f.source()), "what is stored")
+}
+
+func TestRevokeRemovesTheStoredSessionEvenIfAnOlderOneCannotBeLoggedOut(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	a, b := f.source(), f.source()
+	first := f.id(a)
+	f.id(b)
+	b.Invalidate(&session.Session{ID: first})
+	second := f.id(b)
+	logout := a.Logout
+	a.Logout = func(ctx context.Context, s *session.Session) error {
+		if s.ID == first {
+			return errBroken // for ever
+		}
+		return logout(ctx, s)
+	}
+	for range 3 {
+		assert.ErrorIs(t, a.Revoke(t.Context()), errBroken)
+	}
+	assert.NotContains(t, f.Sessions(), second)
+	assert.NotContains(t, f.record.get(), second, "it has ended")
+	assert.NotEqual(t, second, f.id(f.source()))
+}
+
+func TestRevokeRemovesTheSessionThatItLoggedOutEvenIfItsContextEnds(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	src := f.source()
+	id := f.id(src)
+	ctx, cancel := context.WithCancel(t.Context())
+	logout := src.Logout
+	src.Logout = func(ctx context.Context, s *session.Session) error { defer cancel(); return logout(ctx, s) }
+	src.Revoke(ctx)
+	assert.Empty(t, f.Sessions())
+	assert.NotContains(t, f.record.get(), id, "a session that has ended is left to all")
+}
+
+func TestAnEncryptedStoreThatReturnsNoLockIsAnError(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	src := f.source()
+	var err error
+	src.Store, err = session.NewEncryptedStore(nilLockStore{src.Store}, "alice", key(1))
+	require.NoError(t, err)
+	assert.NotPanics(t, func() { _, err = src.Session(t.Context()) })
+	assert.ErrorContains(t, err, "Store.TryLock returned neither")
+}
+
+func TestCloseRaisesThePanicOfALogOutAfterAFailedSave(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	src := f.source()
+	started, proceed := make(chan bool), make(chan bool)
+	login := src.Login
+	src.Login = func(ctx context.Context) (*session.Session, error) { close(started); <-proceed; return login(ctx) }
+	f.record.failSave = func(n int) error {
+		if n > 1 {
+			return errBroken
+		}
+		return nil
+	}
+	src.Logout = func(context.Context, *session.Session) error { panic("log-out") }
+	get(t.Context(), src)
+	<-started
+	time.AfterFunc(20*time.Millisecond, func() { close(proceed) })
+	assert.PanicsWithValue(t, "log-out", func() { src.Close(t.Context()) })
+}
+
+func TestASessionThatRevokeLoggedOutIsNotUsedAgain(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	src := f.source()
+	src.Store = &hookStore{Store: src.Store, remove: func(context.Context) (bool, error) { return true, errBroken }}
+	id := f.id(src)
+	assert.ErrorIs(t, src.Revoke(t.Context()), errBroken)
+	require.Empty(t, f.Sessions())
+	assert.NotEqual(t, id, f.id(src))
+}
+
+func TestAResetClearsNoLockOutThatCameAfterIt(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	src := f.source()
+	src.Reset()
+	login := src.Login
+	src.Login = func(ctx context.Context) (*session.Session, error) {
+		s, err := login(ctx)
+		if f.posts() == 1 {
+			f.record.store().(memoryStore).BreakLock()
+			f.record.set(recordOf(t, map[string]any{"failure": map[string]any{"at": time.Now(), "wait_ns": time.Hour,
+				"answer": map[string]any{"StatusCode": 401, "Type": "not-authenticated/locked-out"}}}))
+		}
+		return s, err
+	}
+	_, err := src.Session(t.Context())
+	assert.ErrorIs(t, err, session.ErrLockedOut)
+	assert.Equal(t, 1, f.posts())
+}
+
+func TestAGoroutineThatOutlivesLoginSavesNoSessionThatWasLoggedOut(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	c := newClient(t, session.WithBaseURL(f.URL), session.WithHTTPClient(f.Client()))
+	release := make(chan bool)
+	done := make(chan bool)
+	src := f.source()
+	login := src.Login
+	src.Login = func(ctx context.Context) (*session.Session, error) {
+		go func() {
+			defer close(done)
+			<-release
+			c.Create(ctx, session.CreateParams{Username: "alice", Password: "old"})
+		}()
+		return login(ctx)
+	}
+	logout := src.Logout
+	src.Logout = func(ctx context.Context, s *session.Session) error {
+		defer close(release)
+		return logout(ctx, s)
+	}
+	f.record.failSave = func(n int) error {
+		if n == 2 {
+			return errBroken
+		}
+		return nil
+	}
+	inner := src.Store
+	src.Store = &slowUnlock{inner}
+	_, err := src.Session(t.Context())
+	assert.ErrorIs(t, err, errBroken)
+	<-done
+	s, err := session.LoadSession(t.Context(), inner)
+	require.NoError(t, err)
+	assert.Nil(t, s, "it was logged out")
+}
+
+func TestCloseLeavesASessionThatWasSavedAfterAll(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	var down atomic.Bool
+	f.record.afterSave = func(n int) error {
+		if n == 2 {
+			down.Store(true)
+			return errBroken
+		}
+		return nil
+	}
+	f.Inject(sessiontest.Fault{Method: "DELETE", Status: 500})
+	src := f.source(session.WithRetries(0))
+	src.Store = &hookStore{Store: src.Store, load: func(context.Context) error {
+		if down.Load() {
+			return errBroken
+		}
+		return nil
+	}}
+	src.Session(t.Context())
+	down.Store(false)
+	id := f.id(f.source())
+	time.Sleep(1100 * time.Millisecond)
+	assert.Equal(t, id, f.id(src))
+	assert.NoError(t, src.Close(t.Context()))
+	assert.Equal(t, []string{id}, f.Sessions())
+}
+
+func TestALogOutThatFailsAfterAFailedSaveIsReported(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.record.failSave = func(n int) error {
+		if n == 2 {
+			return errBroken
+		}
+		return nil
+	}
+	f.Inject(sessiontest.Fault{Method: "DELETE", Status: 500, Times: -1})
+	var logged output
+	src := f.source(session.WithRetries(0))
+	src.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+	err := f.err(src)
+	waitFor(t, func() bool { return strings.Contains(logged.String(), "login failed") })
+	assert.Contains(t, err.Error()+logged.String(), "log out")
+}

@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -468,5 +470,186 @@ func TestASessionThatWasAdoptedIsNotCountedAsUnaccepted(t *testing.T) {
 		a.Invalidate(&session.Session{ID: "id3"}) // its own, the second in a row
 		assert.ErrorContains(t, sessionError(t, a), "2 sessions in a row")
 		assert.Equal(t, 3, f.logins)
+	})
+}
+
+func TestTheWaitsOfAFailingRenewalGrow(t *testing.T) {
+	t.Parallel()
+	for _, shared := range []bool{false, true} {
+		t.Run(fmt.Sprint("store=", shared), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := &clockFleet{lifetime: 2 * time.Hour, early: time.Hour}
+				src := f.source()
+				if !shared {
+					src.Store = nil
+				}
+				sessionID(t, src)
+				time.Sleep(time.Hour + 10*time.Minute)
+				f.fail = &session.APIError{StatusCode: 503}
+				for range 30 * 60 * 4 {
+					time.Sleep(250 * time.Millisecond)
+					sessionID(t, src)
+				}
+				assert.Less(t, f.logins, 80)
+			})
+		})
+	}
+}
+
+func TestAResetClearsASharedLockOutEvenIfASessionIsStored(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &clockFleet{lifetime: time.Hour}
+		src := f.source()
+		sessionID(t, src)
+		time.Sleep(time.Hour - 50*time.Second)
+		f.fail = &session.APIError{StatusCode: 401, Type: "not-authenticated/locked-out", RetryAfter: 12 * time.Hour}
+		sessionID(t, src) // a renewal, which is refused
+		require.Equal(t, 2, f.logins)
+		f.fail = nil // an administrator ends the lock-out
+		src.Reset()
+		assert.Equal(t, "id1", sessionID(t, src), "still good")
+		time.Sleep(time.Minute)
+		s, err := src.Session(t.Context())
+		if assert.NoError(t, err) {
+			assert.Equal(t, "id3", s.ID)
+		}
+	})
+}
+
+func TestRevokeEndsIfTheStoreHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &clockFleet{}
+		src := f.source()
+		src.Store = &hookStore{Store: src.Store, remove: func(ctx context.Context) (bool, error) {
+			<-ctx.Done()
+			return true, ctx.Err()
+		}}
+		sessionID(t, src)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		done := make(chan error, 1)
+		go func() { done <- src.Revoke(ctx) }()
+		select {
+		case err := <-done:
+			assert.Error(t, err)
+		case <-time.After(time.Hour):
+			t.Error("Revoke, and all callers, wait for ever")
+			cancel()
+			<-done
+		}
+	})
+}
+
+func TestAnOwnFailureThatEndsWhileTheStoreIsReadHidesNoLockOut(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &clockFleet{fail: errBroken} // an own failure
+		src := f.source()
+		slow := time.Duration(0)
+		src.Store = &hookStore{Store: src.Store, load: func(context.Context) error { time.Sleep(slow); return nil }}
+		var wait *session.BackoffError
+		for { // until the back-off is longer than the interval of look-ups
+			_, err := src.Session(t.Context())
+			synctest.Wait()
+			if errors.As(err, &wait) {
+				if wait.Wait > 6*time.Second {
+					break
+				}
+				time.Sleep(wait.Wait)
+			}
+		}
+		logins := f.logins
+		end := time.Now().Add(wait.Wait)
+		f.record.set(recordOf(t, map[string]any{"failure": map[string]any{"at": time.Now(), "wait_ns": time.Hour,
+			"answer": map[string]any{"StatusCode": 401, "Type": "not-authenticated/locked-out"}}}))
+		time.Sleep(time.Until(end) - time.Second)
+		slow = 2 * time.Second // of 5
+		_, err := src.Session(t.Context())
+		synctest.Wait()
+		assert.ErrorIs(t, err, session.ErrLockedOut)
+		assert.Equal(t, logins, f.logins)
+		assert.Contains(t, f.record.get(), "locked-out")
+	})
+}
+
+func TestARefusalThatCouldNotBeSavedAtOnceIsSavedLater(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		fs := &memory{}
+		posts := 0
+		c := newClient(t, session.WithHTTPClient(&http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			posts++
+			return readResponse("HTTP/1.1 401 Unauthorized\r\nContent-Length: 75\r\n\r\n"+`{"type":"not-authenticated/invalid-username-or-password","http-code":401}  `, r)
+		})}))
+		fs.failSave = func(n int) error {
+			if n == 2 {
+				return errBroken // for a moment
+			}
+			return nil
+		}
+		src := &session.Source{Store: fs.store(), Login: func(ctx context.Context) (*session.Session, error) {
+			if _, err := c.Create(ctx, alice); err != nil {
+				return nil, errors.New("cannot log in") // as many do
+			}
+			panic("unreachable")
+		}}
+		for range 10 {
+			src.Session(t.Context())
+			time.Sleep(2 * time.Minute)
+		}
+		assert.Equal(t, 1, posts)
+	})
+}
+
+func TestALockThatIsLostBeforeEachLoginIsAFailure(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &clockFleet{}
+		f.record.failSave = func(int) error { return session.ErrLockLost }
+		src := f.source()
+		done := make(chan error, 1)
+		go func() { _, err := src.Session(t.Context()); done <- err }()
+		select {
+		case err := <-done:
+			assert.ErrorIs(t, err, session.ErrLockLost)
+		case <-time.After(time.Hour):
+			_, locks, _ := f.record.counts()
+			t.Errorf("no answer within an hour; the lock was taken %d times", locks)
+			src.Close(t.Context())
+			<-done
+		}
+	})
+}
+
+func TestARightPasswordDoesNotClearTheRefusalOfAWrongOne(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		record := &memory{}
+		n, refused := 0, 0
+		c := newClient(t, session.WithHTTPClient(&http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			body, _ := io.ReadAll(r.Body)
+			if strings.Contains(string(body), "old") {
+				refused++
+				return readResponse("HTTP/1.1 401 X\r\nContent-Length: 75\r\n\r\n"+`{"type":"not-authenticated/invalid-username-or-password","http-code":401}  `, r)
+			}
+			n++
+			s := fmt.Sprintf(`{"id":"id%03d","timeout_at":%q}`, n, time.Now().Add(time.Hour).Format(time.RFC3339))
+			return readResponse(fmt.Sprintf("HTTP/1.1 201 X\r\nContent-Length: %d\r\n\r\n%s", len(s), s), r)
+		})}))
+		source := func(password string) *session.Source {
+			return &session.Source{Store: record.store(), Login: func(ctx context.Context) (*session.Session, error) {
+				return c.Create(ctx, session.CreateParams{Username: "alice", Password: password})
+			}}
+		}
+		for range 24 {
+			source("old").Session(t.Context()) // happens to be the first
+			_, err := source("right").Session(t.Context())
+			assert.NoError(t, err)
+			time.Sleep(time.Hour)
+		}
+		assert.Equal(t, 24, n)
+		assert.LessOrEqual(t, refused, 2, "posts of the refused password in a day")
 	})
 }

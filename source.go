@@ -73,8 +73,8 @@ type Source struct {
 	//   - A session that has ended is replaced once, by the first Source that
 	//     notices.
 	//   - All Sources together post a wrong password once. Other credentials get
-	//     their own try. The refusal ends after the Reset of any Source, with a new
-	//     session, or after 24 hours.
+	//     their own try. The refusal ends after the Reset of any Source, or after
+	//     24 hours.
 	//   - All Sources share a lock-out, other refusals, and the wait after a
 	//     failure, if the API answered or may have received the login. The text of
 	//     such an error says that another process tried to log in. A demand for a
@@ -370,11 +370,13 @@ func (src *Source) finish(call *loginCall, k *keptSession, err error, loginPanic
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	src.running = nil
-	call.closePanic = loginPanic
+	if loginPanic != nil {
+		call.closePanic = loginPanic
+	}
 	src.shared.reset = call.reset || src.shared.reset && !call.shared.loggedIn && !call.shared.adopted
 	if src.Store == nil && k != nil && (src.closed || call.revoked) {
 		unwanted = true
-		src.retire(k.session)
+		src.toLogOut = append(src.toLogOut, k.session)
 	}
 	if src.closed { // Close has woken the callers
 		return unwanted
@@ -462,15 +464,15 @@ func (src *Source) Invalidate(s *Session) {
 // Reset forgets the session, a refusal and a back-off. Call it when there is a new
 // password. It does not log out. A login that is running goes on, and its session is
 // used, but its failure is forgotten. With a Store, a good session in the Store is
-// used again. The next login clears the failures of all Sources in the Store, and
-// replaces a record that cannot be decrypted.
+// used again. The next login clears the failures in the Store that came before Reset,
+// by the clocks of their processes, and replaces a record that cannot be decrypted.
 func (src *Source) Reset() {
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	src.kept.Store(nil)
 	src.origin.Store(nil)
 	src.failure, src.unaccepted = nil, 0
-	src.shared.reset = true
+	src.shared.reset, src.shared.resetAt = true, time.Now()
 	if src.running != nil {
 		src.running.reset = true
 	}
@@ -486,10 +488,9 @@ const closeTimeout = 5 * time.Second
 // ended, Close takes up to 5 seconds. If a log-out fails, Close may be called
 // again. A panic of the login is raised again at the end.
 //
-// With a Store, Close leaves the session to the others. It only repeats log-outs
-// that failed in Revoke, or after a login that could not be saved. It waits for a
-// running login of this Source, which saves its session, but not for the login of
-// another process.
+// With a Store, Close leaves the session to the others. It only repeats the
+// log-out of a session that could not be saved. It waits for a running login of this
+// Source, which saves its session, but not for the login of another process.
 func (src *Source) Close(ctx context.Context) error {
 	if err := src.checkContext(ctx); err != nil {
 		return err
@@ -520,8 +521,8 @@ func (src *Source) Close(ctx context.Context) error {
 // Close it returns an error that matches [ErrSourceClosed].
 //
 // With a Store, Revoke logs out for all Sources that share it: it waits for the lock
-// of the record, logs the stored session out, and removes it. If the log-out fails,
-// the record is left as it is.
+// of the record, logs the stored session out, and removes it. If Revoke fails before
+// that, or if the log-out fails, the session stays in use and in the record.
 func (src *Source) Revoke(ctx context.Context) error {
 	if err := src.checkContext(ctx); err != nil {
 		return err
@@ -547,16 +548,9 @@ func (src *Source) Revoke(ctx context.Context) error {
 // logged out.
 func (src *Source) takeSessions() []*Session {
 	if k := src.swap(nil); k != nil {
-		src.retire(k.session)
+		src.toLogOut = append(src.toLogOut, k.session)
 	}
 	return slices.Clone(src.toLogOut)
-}
-
-// retire adds s to the sessions that are to be logged out. The caller holds src.mu.
-func (src *Source) retire(s *Session) {
-	if !slices.ContainsFunc(src.toLogOut, func(other *Session) bool { return other.ID == s.ID }) {
-		src.toLogOut = append(src.toLogOut, s)
-	}
 }
 
 // logOutAll logs sessions out and waits for the end of call, if there is one. It
@@ -689,9 +683,11 @@ func (k *keptSession) setLifetime(lifetime, early time.Duration) {
 	k.early = early - rand.N(early/10+1)
 }
 
-// keep puts k into use. The session that it replaces is left to end by itself.
+// keep puts k into use. The session that it replaces is left to end by itself. A
+// session that could not be saved, as it seemed, is in the Store if k is the same.
 func (src *Source) keep(k *keptSession) {
 	src.swap(k)
+	src.toLogOut = slices.DeleteFunc(src.toLogOut, func(s *Session) bool { return s.ID == k.session.ID })
 	origin := k.origin // without the session
 	src.origin.Store(&origin)
 }

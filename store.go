@@ -270,7 +270,7 @@ func (s *encryptedStore) Load(ctx context.Context) ([]byte, error) {
 // TryLock locks the other Store.
 func (s *encryptedStore) TryLock(ctx context.Context) (Lock, error) {
 	lock, err := s.store.TryLock(ctx)
-	if err != nil {
+	if err != nil || lock == nil {
 		return nil, err
 	}
 	return &encryptedLock{lock, s}, nil

@@ -492,3 +492,41 @@ func TestALargeRecordLosesTheTextsOfItsFailures(t *testing.T) {
 		assert.Equal(t, time.Minute, api.RetryAfter)
 	}
 }
+
+// hookStore is a Store whose calls can be delayed or fail.
+type hookStore struct {
+	session.Store
+	load   func(ctx context.Context) error         // before Load
+	remove func(ctx context.Context) (bool, error) // if it returns true, instead of Remove
+}
+
+type hookLock struct {
+	session.Lock
+	store *hookStore
+}
+
+func (s *hookStore) Load(ctx context.Context) ([]byte, error) {
+	if s.load != nil {
+		if err := s.load(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return s.Store.Load(ctx)
+}
+
+func (s *hookStore) TryLock(ctx context.Context) (session.Lock, error) {
+	lock, err := s.Store.TryLock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &hookLock{lock, s}, nil
+}
+
+func (l *hookLock) Remove(ctx context.Context) error {
+	if l.store.remove != nil {
+		if done, err := l.store.remove(ctx); done {
+			return err
+		}
+	}
+	return l.Lock.Remove(ctx)
+}
