@@ -29,11 +29,12 @@ type authentication struct {
 
 	password  string
 	challenge *session.TwoFactorError // nil: no code is required so far
+	typedCode string                  // empty: none, or it was sent
 	refusals  int
 }
 
-// login is a Source.Login. It asks again after a wrong password, and after a wrong code
-// it asks for a code alone.
+// login is a Source.Login. It returns a question if the user has to type something: the
+// password, also after a wrong one, or a code alone after a wrong code.
 func (a *authentication) login(ctx context.Context) (*session.Session, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -58,7 +59,11 @@ func (a *authentication) login(ctx context.Context) (*session.Session, error) {
 // params returns the parameters of the next attempt.
 func (a *authentication) params(ctx context.Context) (session.CreateParams, error) {
 	if a.password == "" {
-		if err := a.readPassword(ctx); err != nil {
+		if a.passwordFile == "" {
+			return session.CreateParams{}, question{fmt.Sprintf("Password of %s: ", a.account), &a.password}
+		}
+		var err error
+		if a.password, err = readPassword(a.passwordFile); err != nil {
 			return session.CreateParams{}, err
 		}
 	}
@@ -71,15 +76,6 @@ func (a *authentication) params(ctx context.Context) (session.CreateParams, erro
 		return session.CreateParams{}, err
 	}
 	return a.challenge.Answer(params, code), nil
-}
-
-func (a *authentication) readPassword(ctx context.Context) (err error) {
-	if a.passwordFile != "" {
-		a.password, err = readPassword(a.passwordFile)
-		return err
-	}
-	a.password, err = a.terminal.ask(ctx, fmt.Sprintf("Password of %s: ", a.account))
-	return err
 }
 
 // code returns the second factor.
@@ -95,8 +91,12 @@ func (a *authentication) code(ctx context.Context) (string, error) {
 			a.codes = &authenticator{secret: secret}
 		}
 		return a.codes.code(ctx)
+	case a.typedCode != "":
+		code := a.typedCode
+		a.typedCode = ""
+		return code, nil
 	case a.terminal != nil:
-		return a.terminal.ask(ctx, describe(a.challenge))
+		return "", question{describe(a.challenge), &a.typedCode}
 	case byFile:
 		return "", fmt.Errorf("the site requires a second factor by %s, and --totp-secret-file answers totp; run %s at a terminal", strings.Join(a.challenge.Methods, " or "), a.account.loginCommand())
 	}

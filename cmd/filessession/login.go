@@ -135,7 +135,7 @@ func logInAnew(ctx context.Context, login *authentication) (s, old *session.Sess
 	if old != nil {
 		store = keptUntilReplaced{withoutSession{store, old.ID}}
 	}
-	s, own, err := login.logInShared(ctx, store)
+	s, own, err := login.logIn(ctx, store)
 	if !own {
 		old = nil // the run that replaced it ends it
 	}
@@ -152,13 +152,10 @@ func endOld(ctx context.Context, client *session.Client, old, s *session.Session
 	}
 }
 
-// revoke ends the session of an account, and removes it from its Store.
+// revoke ends the session of an account, and removes it from its Store. If it cannot,
+// it says so.
 func revoke(ctx context.Context, client *session.Client, a account) {
-	store, err := a.open()
-	if err == nil {
-		err = (&session.Source{Store: store, Logout: client.Delete}).Revoke(ctx)
-	}
-	if err != nil {
+	if err := a.logOut(ctx, client); err != nil {
 		fmt.Fprintf(os.Stderr, "filessession: the session in %s could not be ended; it ends by itself: %s\n", a.place(), explain(err))
 	}
 }

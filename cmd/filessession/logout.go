@@ -36,20 +36,33 @@ func runLogout(ctx context.Context, selected *selection) error {
 	if err != nil {
 		return err
 	}
-	store, err := a.open()
-	if err != nil {
-		return err
-	}
-	stop := startWaiting(a.Origin)
-	src := &session.Source{Store: store, Logout: client.Delete}
-	err = src.Revoke(ctx)
-	stop()
-	if err != nil {
+	if err := a.logOut(ctx, client); err != nil {
 		return err
 	}
 	if err := updateState(ctx, func(s *state) { s.remove(a) }); err != nil {
 		return err
 	}
+	revoke(ctx, client, a) // another run may have logged in before the account was removed
 	fmt.Fprintf(os.Stderr, "Logged out %s.\n", a)
 	return nil
+}
+
+// logOut ends the session of the account, and removes it from its Store.
+func (a account) logOut(ctx context.Context, client *session.Client) error {
+	store, err := a.open()
+	if err != nil {
+		return err
+	}
+	other := "another run, which logs in as " + a.User
+	stop := startWaiting(other)
+	defer stop()
+	src := &session.Source{
+		Store: waitFor(store, other),
+		Logout: func(ctx context.Context, s *session.Session) error {
+			stop()
+			defer startWaiting(s.BaseURL)()
+			return client.Delete(ctx, s)
+		},
+	}
+	return src.Revoke(ctx)
 }

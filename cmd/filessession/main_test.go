@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -25,7 +26,14 @@ const (
 
 // TestMain makes commands in PATH, which are the test program itself.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"filessession": main, "count-interrupts": countInterrupts})
+	testscript.Main(m, map[string]func(){
+		"filessession": main,
+		"filessession-impatient": func() {
+			maxWait = 50 * time.Millisecond
+			main()
+		},
+		"count-interrupts": countInterrupts,
+	})
 }
 
 // countInterrupts exits by 40 and the number of interrupts of half a second.
@@ -64,6 +72,15 @@ func newFixture(t *testing.T) *fixture {
 }
 
 func (f *fixture) path(name string) string { return filepath.Join(f.home, name) }
+
+// sessionFile returns the path of the session that status names.
+func (f *fixture) sessionFile(t *testing.T) string {
+	t.Helper()
+	stdout, _, _ := f.run("status", "--json")
+	var r report
+	require.NoError(t, json.Unmarshal([]byte(stdout), &r))
+	return r.Path
+}
 
 // command returns a run of the program, in the home of the fixture and without a keyring.
 func (f *fixture) command(args ...string) *exec.Cmd {

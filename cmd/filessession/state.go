@@ -3,14 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
-	"github.com/filescom/session"
 	"github.com/filescom/session/filestore"
 )
 
@@ -70,7 +67,7 @@ func updateState(ctx context.Context, change func(*state)) error {
 	if err != nil {
 		return err
 	}
-	lock, err := lockState(ctx, file)
+	lock, err := waitFor(file, "another run, which changes the list of accounts").lock(ctx)
 	if err != nil {
 		return forState(err)
 	}
@@ -91,23 +88,6 @@ func updateState(ctx context.Context, change func(*state)) error {
 		return forState(err)
 	}
 	return nil
-}
-
-// lockState waits for the lock of the state, which nobody holds for long.
-func lockState(ctx context.Context, file *filestore.Store) (session.Lock, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	for {
-		lock, err := file.TryLock(ctx)
-		if !errors.Is(err, session.ErrLocked) {
-			return lock, err
-		}
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-ctx.Done():
-			return nil, err
-		}
-	}
 }
 
 // checkState returns an error if the state could not be saved, as on a full disk.
