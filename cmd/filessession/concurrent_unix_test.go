@@ -3,6 +3,8 @@
 package main
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"sync"
@@ -195,6 +197,54 @@ func TestLogoutDoesNotWaitForAnOpenPromptForACode(t *testing.T) {
 	s.await("Code (")
 	_, stderr, status := f.run("logout")
 	assert.Zero(t, status, stderr)
+	assert.Zero(t, f.Counts().Live)
+}
+
+func TestAHeaderThatALogoutOvertakesLeavesNoSession(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	asked, answer := make(chan struct{}), make(chan struct{})
+	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			asked <- struct{}{}
+			<-answer
+		}
+		f.ServeHTTP(w, r)
+	}))
+	t.Cleanup(slow.Close)
+	f.logIn(t, "alice", "--url", slow.URL)
+	f.ExpireUser("alice")
+	ended := make(chan int)
+	go func() {
+		_, _, status := f.run("header")
+		ended <- status
+	}()
+	<-asked
+	_, stderr, status := f.run("logout")
+	assert.Zero(t, status, stderr)
+	close(answer)
+	assert.Equal(t, 3, <-ended)
+	assert.Equal(t, 2, f.Counts().Logins, "header has logged in again")
+	assert.Zero(t, f.Counts().Live)
+}
+
+func TestALogoutEndsASessionThatAppearsBeforeItForgetsTheAccount(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.logIn(t, "alice")
+	accounts, err := filestore.New(f.path("config/filessession/accounts.json")).TryLock(t.Context())
+	require.NoError(t, err)
+	ended := make(chan int)
+	go func() {
+		_, _, status := f.run("logout")
+		ended <- status
+	}()
+	require.Eventually(t, func() bool { return f.Counts().Logouts == 1 }, 15*time.Second, 5*time.Millisecond)
+	_, stderr, status := f.run("header")
+	assert.Zero(t, status, stderr)
+	assert.Equal(t, 1, f.Counts().Live)
+	accounts.Unlock()
+	assert.Zero(t, <-ended)
 	assert.Zero(t, f.Counts().Live)
 }
 
