@@ -1,7 +1,10 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -31,7 +34,7 @@ type account struct {
 
 func (a account) sameUser(b account) bool { return a.Origin == b.Origin && a.User == b.User }
 
-func (a account) String() string { return fmt.Sprintf("%s at %s", a.User, a.Origin) }
+func (a account) String() string { return visible(a.User + " at " + a.Origin) }
 
 // client returns the client for the site of the account.
 func (a account) client() (*session.Client, error) {
@@ -41,13 +44,52 @@ func (a account) client() (*session.Client, error) {
 // open returns the Store of the session of the account.
 func (a account) open() (session.Store, error) {
 	if a.Store != inFile {
-		return keyringstore.New(a.Origin, a.User), nil
+		return ownSite{keyringstore.New(a.Origin, a.User), a}, nil
 	}
 	path, err := filestore.DefaultPath(a.Origin, a.User)
 	if err != nil {
 		return nil, err
 	}
-	return filestore.New(path), nil
+	return ownSite{filestore.New(path), a}, nil
+}
+
+// ownSite is a Store that refuses a session of another site, to which no command may
+// send it: the record may be a copy of another one, or may have been changed.
+type ownSite struct {
+	session.Store
+	account account
+}
+
+// Load returns the record.
+func (o ownSite) Load(ctx context.Context) ([]byte, error) {
+	record, err := o.Store.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := session.LoadSession(ctx, memory(record))
+	if err == nil && s != nil && !sameSite(o.account.Origin, s.BaseURL) {
+		return nil, fmt.Errorf("%s holds a session of another site, %q, for %s; remove it there, then log in again", o.account.place(), s.BaseURL, o.account)
+	}
+	return record, nil
+}
+
+// sameSite reports whether both origins are the same, or of files.com, which moves the
+// logins of a site to the host of its region.
+func sameSite(a, b string) bool {
+	first, firstErr := url.Parse(strings.ToLower(a))
+	second, secondErr := url.Parse(strings.ToLower(b))
+	if firstErr != nil || secondErr != nil || first.Scheme != second.Scheme {
+		return false
+	}
+	ofFilesCom := func(u *url.URL) bool {
+		return u.Scheme == "https" && portOf(u) == "443" && strings.HasSuffix("."+u.Hostname(), ".files.com")
+	}
+	return first.Hostname() == second.Hostname() && portOf(first) == portOf(second) || ofFilesCom(first) && ofFilesCom(second)
+}
+
+func portOf(u *url.URL) string {
+	defaults := map[string]string{"https": "443", "http": "80"}
+	return cmp.Or(strings.TrimLeft(u.Port(), "0"), defaults[u.Scheme])
 }
 
 // place says where the session is kept.
@@ -57,6 +99,17 @@ func (a account) place() string {
 	}
 	path, _ := filestore.DefaultPath(a.Origin, a.User)
 	return path
+}
+
+// files names the files by which header and exec log in again, empty if there are none.
+func (a account) files() string {
+	switch {
+	case a.PasswordFile == "":
+		return ""
+	case a.TOTPSecretFile == "":
+		return visible(a.PasswordFile)
+	}
+	return visible(a.PasswordFile + " and " + a.TOTPSecretFile)
 }
 
 // origin returns the origin that --site or --url names, empty if neither is given.
@@ -74,8 +127,7 @@ func (s *selection) origin() (string, error) {
 		_, err = session.NewClient(session.WithBaseURL(s.url))
 	}
 	if err != nil {
-		text := strings.NewReplacer("session: ", "", "WithSubdomain", "--site", "WithBaseURL", "--url").Replace(err.Error())
-		return "", usageError(text)
+		return "", usageError(plain(err))
 	}
 	return origin, nil
 }
@@ -115,16 +167,16 @@ func (s *selection) loginCommand() string {
 	command := "filessession login"
 	switch {
 	case s.url != "":
-		command += " --url " + s.url
+		command += " --url " + word(s.url)
 	case s.site != "":
-		command += " --site " + s.site
+		command += " --site " + word(s.site)
 	default:
 		command += " --site S"
 	}
 	if s.user == "" {
 		return command + " --user N"
 	}
-	return command + " --user " + s.user
+	return command + " --user " + word(s.user)
 }
 
 // loginCommand returns the command that logs the account in again.

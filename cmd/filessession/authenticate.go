@@ -167,15 +167,20 @@ func (a *authentication) lastRefusal(err error) error {
 	if errors.Is(err, session.ErrInvalidUsernameOrPassword) {
 		hint = spaceHint(a.password)
 	}
-	return &refusalError{attempts: a.refusals, hint: hint, fromFile: a.passwordFile != "", err: err}
+	refusal := &refusalError{attempts: a.refusals, hint: hint, passwordFile: a.passwordFile, err: err}
+	if a.codes != nil {
+		refusal.totpSecretFile = a.totpSecretFile
+	}
+	return refusal
 }
 
 // refusalError is the error of the last attempt.
 type refusalError struct {
-	attempts int
-	hint     string
-	fromFile bool
-	err      error
+	attempts       int
+	hint           string
+	passwordFile   string // empty: it was typed
+	totpSecretFile string // empty: the code was typed
+	err            error
 }
 
 func (e *refusalError) Error() string { return e.err.Error() }

@@ -65,7 +65,11 @@ func (a account) check(ctx context.Context) (*session.Session, error) {
 	}
 	err = call(ctx, s)
 	if errors.Is(err, session.ErrSessionEnded) {
-		err = notLoggedInError("the session of " + a.String() + " has ended; run: " + a.loginCommand())
+		text := "the session of " + a.String() + " has ended; run: " + a.loginCommand()
+		if files := a.files(); files != "" {
+			text = "the session of " + a.String() + " has ended; header and exec log in again by " + files
+		}
+		err = notLoggedInError(text)
 	}
 	return s, err
 }

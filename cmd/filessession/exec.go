@@ -52,7 +52,7 @@ because nobody is logged in. Signals are passed on to the program.`,
 	}
 	cmd.Flags().SetInterspersed(false) // the flags after PROGRAM are its own
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return exitError{execFailed, usageError(fmt.Sprintf("%v; see: %s --help", err, cmd.CommandPath()))}
+		return exitError{execFailed, flagError(cmd, err)}
 	})
 	return cmd
 }

@@ -69,10 +69,18 @@ func readSecret(flag, name string) (string, error) {
 	return strings.TrimPrefix(text, byteOrderMark), nil
 }
 
+// remember replaces a path by that of a flag, unless the flag is missing.
+func remember(path *string, flag string) (err error) {
+	if flag != "" {
+		*path, err = rememberedPath(flag)
+	}
+	return err
+}
+
 // rememberedPath returns the absolute path of a file that a later run can read again,
 // empty for standard input, a pipe and the like.
 func rememberedPath(name string) (string, error) {
-	if name == "" || name == "-" {
+	if name == "-" {
 		return "", nil
 	}
 	info, err := os.Stat(name)

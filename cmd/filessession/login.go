@@ -27,7 +27,8 @@ Without flags, login logs the last user in again.
 
 Programs give the password by --password-file, and the second factor by
 --totp-secret-file. The paths are remembered, their content is not: after the
-session has ended, header and exec log in again by these files.`,
+session has ended, header and exec log in again by these files. A login without
+a flag leaves its path as it is, and logout forgets both.`,
 		Example: `  filessession login --site mysite --user alice
   filessession login --url https://files.example.com --user alice --store file
   filessession login --site mysite --user backup --password-file /run/secrets/password`,
@@ -98,13 +99,13 @@ func (s *selection) accountToLogIn(accounts []account, flags *loginFlags) (a acc
 	case flags.store != "":
 		a.Store = flags.store
 	}
-	if a.PasswordFile, err = rememberedPath(flags.passwordFile); err == nil {
-		a.TOTPSecretFile, err = rememberedPath(flags.totpSecretFile)
-	}
 	if flags.totpSecretFile == "-" {
-		err = usageError("--totp-secret-file requires a file; standard input is for --password-file")
+		return a, nil, usageError("--totp-secret-file requires a file; standard input is for --password-file")
 	}
-	return a, before, err
+	if err := remember(&a.PasswordFile, flags.passwordFile); err != nil {
+		return a, nil, err
+	}
+	return a, before, remember(&a.TOTPSecretFile, flags.totpSecretFile)
 }
 
 // newAuthentication returns a login by the files of the flags, and by the terminal for
@@ -156,17 +157,20 @@ func endOld(ctx context.Context, client *session.Client, old, s *session.Session
 // it says so.
 func revoke(ctx context.Context, client *session.Client, a account) {
 	if err := a.logOut(ctx, client); err != nil {
-		fmt.Fprintf(os.Stderr, "filessession: the session in %s could not be ended; it ends by itself: %s\n", a.place(), explain(err))
+		fmt.Fprintf(os.Stderr, "filessession: the session in %s could not be ended; it ends by itself: %s\n", visible(a.place()), explain(err))
 	}
 }
 
 // loggedIn says what the user has now.
 func loggedIn(a account, s *session.Session) string {
-	text := "Logged in as " + a.User + " at " + s.BaseURL
+	text := "Logged in as " + visible(a.User) + " at " + s.BaseURL
 	if !s.TimeoutAt.IsZero() {
 		text += ", until " + s.TimeoutAt.Local().Format(time.DateTime)
 	}
-	text += ". The session is kept in " + a.place() + "."
+	text += ". The session is kept in " + visible(a.place()) + "."
+	if files := a.files(); files != "" {
+		text += "\nAfter it has ended, header and exec log in again by " + files + "."
+	}
 	if s.TwoFactorSetupNeeded {
 		text += "\nThe site requires that you add a second factor first: log in to its web interface, and add one."
 	}

@@ -39,11 +39,12 @@ func runLogout(ctx context.Context, selected *selection) error {
 	if err := a.logOut(ctx, client); err != nil {
 		return err
 	}
-	if err := updateState(ctx, func(s *state) { s.remove(a) }); err != nil {
+	next := ""
+	if err := updateState(ctx, func(s *state) { next = s.forget(a) }); err != nil {
 		return err
 	}
 	revoke(ctx, client, a) // another run may have logged in before the account was removed
-	fmt.Fprintf(os.Stderr, "Logged out %s.\n", a)
+	fmt.Fprintf(os.Stderr, "Logged out %s.\n%s", a, next)
 	return nil
 }
 

@@ -24,6 +24,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
@@ -31,14 +32,38 @@ import (
 
 func main() {
 	ctx, stop := withSignals(context.Background())
-	err := newRoot().ExecuteContext(ctx)
+	out := &output{file: os.Stdout}
+	root := newRoot()
+	root.SetOut(out)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = out.err
+	}
 	status := exitStatus(ctx, err)
 	stop()
 	var exit exitError
 	if err != nil && status < 128 && !(errors.As(err, &exit) && exit.err == nil) {
-		fmt.Fprintln(os.Stderr, "filessession:", explain(err))
+		fmt.Fprintln(os.Stderr, "filessession:", visible(explain(err)))
 	}
 	os.Exit(status)
+}
+
+// output keeps the first error of a write, since cobra drops it.
+type output struct {
+	file *os.File
+	err  error
+}
+
+func (o *output) Write(data []byte) (int, error) {
+	_, err := o.file.Write(data)
+	var pathError *fs.PathError
+	if errors.As(err, &pathError) {
+		err = pathError.Err
+	}
+	if err != nil && o.err == nil {
+		o.err = fmt.Errorf("cannot write to standard output: %w; send the output to another place", err)
+	}
+	return len(data), nil
 }
 
 // exitError gives the exit status of an error. Without err there is nothing to print.

@@ -206,6 +206,41 @@ func TestAnAnswerThatIsNotOfTheAPIDoesNotCountAsWorking(t *testing.T) {
 	}
 }
 
+func TestASessionOfAnotherSiteIsSentNowhere(t *testing.T) {
+	t.Parallel()
+	f, other := newFixture(t), newFixture(t)
+	f.logIn(t, "alice")
+	name := f.sessionFile(t)
+	data, err := os.ReadFile(name)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(name, bytes.ReplaceAll(data, []byte(f.URL), []byte(other.URL)), 0o600))
+	for _, args := range [][]string{{"status"}, {"header"}, {"logout"}, {"login", "--password-file", "password"}} {
+		_, stderr, status := f.run(args...)
+		assert.Equal(t, 1, status)
+		assert.Equal(t, fmt.Sprintf("filessession: %s holds a session of another site, %q, for alice at %s; remove it there, then log in again\n",
+			name, other.URL, f.URL), stderr)
+	}
+	assert.Empty(t, other.Requests())
+	require.NoError(t, os.Remove(name))
+	f.logIn(t, "alice")
+}
+
+func TestControlCharactersOfArgumentsAreNotPrinted(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	const name = "al\x1b[31mice\u202e\n"
+	f.AddUser(sessiontest.User{Username: name, Password: password})
+	f.logIn(t, name)
+	for _, args := range [][]string{{"status"}, {"status", "--user", name + "\x1b"}, {"login", name}, {name}, {"login", "--" + name},
+		{"login", "--password-file", "nothing" + name}, {"login", "--store", name}, {"login", "--site", name},
+		{"exec", "--", name}, {"login", "--user", name, "--password-file", "password"}, {"logout"}} {
+		stdout, stderr, _ := f.run(args...)
+		assert.Contains(t, stdout+stderr, "\\x1b", args)
+		assert.NotContains(t, stdout+stderr, "\x1b", args)
+		assert.NotContains(t, stdout+stderr, "\u202e", args)
+	}
+}
+
 func TestOnlyFilesOfMode0600HoldASession(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

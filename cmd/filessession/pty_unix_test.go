@@ -125,6 +125,20 @@ func TestALoginAtTheTerminal(t *testing.T) {
 	assert.Equal(t, 1, f.Counts().Logins)
 }
 
+func TestALoginWithATypedPasswordKeepsTheRememberedFile(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.logIn(t, "alice")
+	s := f.login(t, "alice")
+	s.await("Password of")
+	s.enter(password + "\n")
+	s.await("After it has ended, header and exec log in again by " + f.path("password"))
+	assert.Zero(t, s.status())
+	f.ExpireUser("alice")
+	_, stderr, status := f.run("header")
+	assert.Zero(t, status, stderr)
+}
+
 func TestStandardInputAndOutputStayFree(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

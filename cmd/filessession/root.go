@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // selection is what the flags say about the account.
@@ -29,9 +30,10 @@ nobody is logged in; 130 after ^C.`,
   filessession header | curl -H @- https://mysite.files.com/api/rest/v1/folders/
   filessession exec -- python3 report.py
   filessession logout`,
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          cobra.ArbitraryArgs,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		Args:              cobra.ArbitraryArgs,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return refuseEmptyFlags(cmd) },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return cmd.Help()
@@ -39,12 +41,7 @@ nobody is logged in; 130 after ^C.`,
 			return unknownCommand(cmd, args[0])
 		},
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		if strings.Contains(err.Error(), "unknown flag: --password") {
-			return usageError("there is no flag --password, since other users can read arguments; use --password-file F, or type the password at the terminal")
-		}
-		return usageError(fmt.Sprintf("%v; see: %s --help", err, cmd.CommandPath()))
-	})
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return flagError(cmd, err) })
 	root.AddCommand(newLogin(selected), newStatus(selected), newHeader(selected), newExec(selected), newLogout(selected))
 	for _, cmd := range root.Commands() {
 		cmd.Flags().StringVar(&selected.site, "site", "", "subdomain `S` of the site: mysite for https://mysite.files.com")
@@ -56,6 +53,33 @@ nobody is logged in; 130 after ^C.`,
 	return root
 }
 
+// flagError returns the error of a flag that cannot be parsed. It does not show what may
+// be a password.
+func flagError(cmd *cobra.Command, err error) usageError {
+	text := err.Error()
+	if name, found := strings.CutPrefix(text, "unknown flag: "); found && strings.HasPrefix(name, "--pass") {
+		return usageError(fmt.Sprintf("there is no flag %s, since other users can read arguments; use --password-file F, or type the password at the terminal", name))
+	}
+	if strings.HasPrefix(text, "unknown shorthand flag") { // 'p' in -psecret
+		text = "flags begin with two hyphens"
+	}
+	return usageError(fmt.Sprintf("%s; see: %s --help", text, cmd.CommandPath()))
+}
+
+// refuseEmptyFlags refuses flags such as --user "$USER_OF_SITE" without that variable:
+// another account would be used.
+func refuseEmptyFlags(cmd *cobra.Command) (err error) {
+	cmd.Flags().Visit(func(flag *pflag.Flag) {
+		if flag.Value.String() == "" {
+			err = usageError(fmt.Sprintf("--%s is empty; give it a value, or leave it out", flag.Name))
+		}
+	})
+	if err != nil && cmd.Name() == "exec" {
+		return exitError{execFailed, err}
+	}
+	return err
+}
+
 // unknownCommand names the command that is most like name.
 func unknownCommand(root *cobra.Command, name string) error {
 	root.SuggestionsMinimumDistance = 2
@@ -65,12 +89,16 @@ func unknownCommand(root *cobra.Command, name string) error {
 	return usageError(fmt.Sprintf("unknown command %q; see: filessession --help", name))
 }
 
-// noArguments refuses arguments. One is most likely a user name without its flag.
-func noArguments(_ *cobra.Command, args []string) error {
-	if len(args) == 0 {
+// noArguments refuses arguments. The first one is most likely a user name without its
+// flag. Beside --user it may be a password, so it is not shown.
+func noArguments(cmd *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0:
 		return nil
+	case cmd.Flags().Changed("user"):
+		return usageError(fmt.Sprintf("there is an argument without a flag; see: %s --help", cmd.CommandPath()))
 	}
-	return usageError(fmt.Sprintf("unexpected argument %q; did you mean --user %s?", args[0], args[0]))
+	return usageError(fmt.Sprintf("unexpected argument %q; did you mean --user %s?", args[0], word(args[0])))
 }
 
 // completeAccounts completes the values of --user, --site and --url by the accounts

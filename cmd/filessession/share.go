@@ -115,5 +115,8 @@ func (a *authentication) logInShared(ctx context.Context, store session.Store) (
 		src.Reset() // the user decides whether a password is tried that was refused before
 	}
 	s, err = src.Session(ctx)
+	if called.Load() && errors.Is(err, session.ErrOutcomeUnknown) {
+		err = unclearLogin{err}
+	}
 	return s, called.Load(), err
 }

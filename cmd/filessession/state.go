@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/filescom/session/filestore"
 )
@@ -24,8 +25,11 @@ const stateVersion = 1
 // mode 0600 and under a lock, which suits the state as well as a session.
 func stateFile() (*filestore.Store, string, error) {
 	config, err := os.UserConfigDir()
+	if err == nil && !filepath.IsAbs(config) {
+		err = fmt.Errorf("the path %q is relative", config)
+	}
 	if err != nil {
-		return nil, "", fmt.Errorf("cannot find the folder for the configuration of this user: %w; set it", err)
+		return nil, "", fmt.Errorf("cannot find the folder for the settings of this user: %w; set HOME or XDG_CONFIG_HOME (on Windows: AppData) to an absolute path", err)
 	}
 	path := filepath.Join(config, "filessession", "accounts.json")
 	return filestore.New(path), path, nil
@@ -39,7 +43,7 @@ func loadState(ctx context.Context) (state, error) {
 	}
 	data, err := file.Load(ctx)
 	if err != nil {
-		return state{}, forState(err)
+		return state{}, stateError{err}
 	}
 	return parseState(data, path)
 }
@@ -55,11 +59,22 @@ func parseState(data []byte, path string) (state, error) {
 	if s.Version > stateVersion {
 		return state{}, fmt.Errorf("the file %q was written by a newer filessession; install that one", path)
 	}
+	for _, a := range s.Accounts {
+		if _, err := a.client(); err != nil || a.Origin == "" || a.User == "" || a.Store != inKeyring && a.Store != inFile {
+			return state{}, fmt.Errorf("the file %q has an account without a site, a user or a store that is known; remove the file, and log in again", path)
+		}
+	}
 	return s, nil
 }
 
-// forState makes an error of the file speak of the accounts, not of a session.
-func forState(err error) error { return fmt.Errorf("the list of accounts: %w", err) }
+// stateError is an error of the file, whose text is about the list of accounts and not
+// about a session.
+type stateError struct{ error }
+
+func (e stateError) Error() string {
+	return strings.NewReplacer("the session in", "the list of accounts in", "no session", "no list of accounts").Replace(e.error.Error())
+}
+func (e stateError) Unwrap() error { return e.error }
 
 // updateState loads the state, changes it and saves it, under its lock.
 func updateState(ctx context.Context, change func(*state)) error {
@@ -69,12 +84,12 @@ func updateState(ctx context.Context, change func(*state)) error {
 	}
 	lock, err := waitFor(file, "another run, which changes the list of accounts").lock(ctx)
 	if err != nil {
-		return forState(err)
+		return stateError{err}
 	}
 	defer lock.Unlock()
 	data, err := file.Load(ctx)
 	if err != nil {
-		return forState(err)
+		return stateError{err}
 	}
 	s, err := parseState(data, path)
 	if err != nil {
@@ -85,7 +100,7 @@ func updateState(ctx context.Context, change func(*state)) error {
 		return err
 	}
 	if err := lock.Save(ctx, append(data, '\n'), 0); err != nil {
-		return forState(err)
+		return stateError{err}
 	}
 	return nil
 }
@@ -97,6 +112,17 @@ func checkState(ctx context.Context) error { return updateState(ctx, func(*state
 func (s *state) add(a account) {
 	s.remove(a)
 	s.Accounts = append(s.Accounts, a)
+}
+
+// forget removes a. If another account is the default from now on, it returns a line
+// that says so.
+func (s *state) forget(a account) string {
+	n := len(s.Accounts)
+	wasDefault := n > 0 && a.sameUser(s.Accounts[n-1])
+	if s.remove(a); !wasDefault || len(s.Accounts) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("The commands now use %s.\n", s.Accounts[len(s.Accounts)-1])
 }
 
 func (s *state) remove(a account) {

@@ -28,7 +28,7 @@ func startWaiting(thing string) (stop func()) {
 		defer mu.Unlock()
 		if !stopped {
 			printed = true
-			fmt.Fprintf(os.Stderr, "%sWaiting for %s…%s", before, thing, after)
+			fmt.Fprintf(os.Stderr, "%sWaiting for %s…%s", before, visible(thing), after)
 		}
 	})
 	return func() {
