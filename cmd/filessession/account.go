@@ -14,7 +14,7 @@ import (
 )
 
 // userAgent is the product in the User-Agent of all requests. A session may be bound
-// to it, so it stays as it is.
+// to it, so it never changes.
 const userAgent = "filessession"
 
 // The places that keep a session.
@@ -23,7 +23,7 @@ const (
 	inFile    = "file"
 )
 
-// account is a user of a site who has logged in. It holds no secret.
+// account is a user of a site, after a login. It holds no secret.
 type account struct {
 	Origin         string `json:"origin"` // such as https://mysite.files.com
 	User           string `json:"user"`
@@ -53,8 +53,8 @@ func (a account) open() (session.Store, error) {
 	return ownSite{filestore.New(path), a}, nil
 }
 
-// ownSite is a Store that refuses a session of another site, to which no command may
-// send it: the record may be a copy of another one, or may have been changed.
+// ownSite is a Store that refuses a session of another site. A record that was copied or
+// changed must not send a request to another host.
 type ownSite struct {
 	session.Store
 	account account
@@ -73,8 +73,8 @@ func (o ownSite) Load(ctx context.Context) ([]byte, error) {
 	return record, nil
 }
 
-// sameSite reports whether both origins are the same, or of files.com, which moves the
-// logins of a site to the host of its region.
+// sameSite reports whether two origins are equal, or both under files.com. A site of
+// files.com may be served from the host of its region.
 func sameSite(a, b string) bool {
 	first, firstErr := url.Parse(strings.ToLower(a))
 	second, secondErr := url.Parse(strings.ToLower(b))
@@ -92,7 +92,7 @@ func portOf(u *url.URL) string {
 	return cmp.Or(strings.TrimLeft(u.Port(), "0"), defaults[u.Scheme])
 }
 
-// place says where the session is kept.
+// place names the place of the session.
 func (a account) place() string {
 	if a.Store != inFile {
 		return "the keyring"
@@ -162,7 +162,7 @@ func (s *selection) find(accounts []account) (account, error) {
 	return account{}, notLoggedInError(text + "; run: " + s.loginCommand())
 }
 
-// loginCommand returns the command that logs in what is selected.
+// loginCommand returns the command that logs in to the selection.
 func (s *selection) loginCommand() string {
 	command := "filessession login"
 	switch {

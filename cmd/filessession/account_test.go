@@ -74,7 +74,7 @@ func TestAListOfAccountsThatCannotBeReadIsAnError(t *testing.T) {
 		"[":                       "holds no list of accounts; remove it",
 		`{"v":2}`:                 "was written by a newer filessession",
 		`{"accounts": 7}`:         "holds no list of accounts; remove it",
-		`{"v":1,"accounts":[{}]}`: "has an account without a site, a user or a store that is known; remove the file",
+		`{"v":1,"accounts":[{}]}`: "has an account without a user, a site or a known store; remove the file",
 		`{"v":1,"accounts":[{"origin":"https://a.files.com","user":"alice","store":"vault"}]}`:  "has an account without",
 		`{"v":1,"accounts":[{"origin":"https://a.files.com/b","user":"alice","store":"file"}]}`: "has an account without",
 	} {

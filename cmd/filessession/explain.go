@@ -15,7 +15,7 @@ import (
 	"github.com/filescom/session"
 )
 
-// explain says in a sentence what happened and what to do. It shows no secret.
+// explain returns a sentence with the problem and a way out of it. It shows no secret.
 func explain(err error) string {
 	if text := explainRefusal(err); text != "" {
 		return text
@@ -26,7 +26,7 @@ func explain(err error) string {
 	return plain(err)
 }
 
-// option is an option of the library with its value.
+// option matches an option of the library with its value.
 var option = regexp.MustCompile(`WithBaseURL\("(.*?)"\)`)
 
 // plain returns the text of an error without the names of the library.
@@ -44,7 +44,7 @@ func plain(err error) string {
 	).Replace(text)
 }
 
-// visible escapes the characters of a text that would change what the terminal shows.
+// visible escapes control characters, which could change the screen of the terminal.
 func visible(text string) string {
 	var b strings.Builder
 	for _, r := range text {
@@ -89,7 +89,7 @@ func explainRefusal(err error) string {
 	return ""
 }
 
-// explain says what was refused, how often, and where it can be changed.
+// explain names the refused part and the place to change it, and counts the attempts.
 func (e *refusalError) explain() string {
 	text := "the user name or the password is wrong"
 	before := strings.Contains(e.err.Error(), "another process that shares the Store")
@@ -102,7 +102,7 @@ func (e *refusalError) explain() string {
 	case before && e.passwordFile != "":
 		text += fmt.Sprintf("; the site has refused this password before, so it was not sent again. Change %s, or run login without --password-file to type the password", nameOfFile(e.passwordFile))
 	case e.passwordFile != "":
-		text += "; check --user and " + nameOfFile(e.passwordFile)
+		text += "; check the user name and " + nameOfFile(e.passwordFile)
 	}
 	if e.attempts > 1 {
 		text += fmt.Sprintf("; %d attempts have failed, and more may lock the user out", e.attempts)
@@ -154,7 +154,7 @@ func explainAnswer(err error) string {
 	return ""
 }
 
-// adviceFor returns what to do after an answer that says no more.
+// adviceFor returns the advice that goes before the text of an answer.
 func adviceFor(answer *session.APIError) string {
 	switch {
 	case answer.StatusCode/100 == 2:

@@ -107,7 +107,7 @@ func TestALoginSoonAfterAFailureSaysWhenToTryAgain(t *testing.T) {
 	assert.Len(t, f.Requests(), 1)
 }
 
-func TestAUserWhoMustAddASecondFactorIsToldSo(t *testing.T) {
+func TestALoginSaysThatTheUserMustAddASecondFactor(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.AddUser(sessiontest.User{Username: "alice", Password: password, Session: map[string]any{"two_factor_setup_needed": true}})

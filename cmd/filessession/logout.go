@@ -11,13 +11,13 @@ import (
 
 func newLogout(selected *selection) *cobra.Command {
 	return &cobra.Command{
-		Use:   "logout",
-		Short: "End the session for all who use it",
-		Long: `logout ends the session at the site, for all who share it, and removes it. It
-forgets the account, and the paths of its files, too.
+		Use:   "logout [--site S | --url U] [--user N]",
+		Short: "End the session for all programs",
+		Long: `logout ends the session at the site, for all programs that use it, and removes it.
+It also forgets the account and the paths of its files.
 
-If the site cannot be reached, the session stays where it is, and the exit status
-is 1. Run logout again then.`,
+If the site cannot be reached, the session is kept, and the exit status is 1. Then
+run logout again.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runLogout(cmd.Context(), selected) },
 	}

@@ -45,7 +45,7 @@ func countInterrupts() {
 	os.Exit(40 + len(received))
 }
 
-// users are those of every fake server.
+// users returns the users of every fake server.
 func users() []sessiontest.User {
 	return []sessiontest.User{
 		{Username: "alice", Password: password},
@@ -186,7 +186,7 @@ func TestStatusInJSONHasNoSecret(t *testing.T) {
 	assert.NotContains(t, stdout, f.Sessions()[0])
 }
 
-func TestAnAnswerThatIsNotOfTheAPIDoesNotCountAsWorking(t *testing.T) {
+func TestOnlyAnAnswerOfTheAPICountsAsWorking(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.logIn(t, "alice")

@@ -11,17 +11,17 @@ import (
 	"github.com/filescom/session/filestore"
 )
 
-// maxWait is how long a run waits for another run. A test makes it shorter.
+// maxWait is the longest time that a run waits for another one. A test makes it shorter.
 var maxWait = 2 * time.Minute
 
-// patient is a Store whose lock is waited for until a time, and then refused by busy.
+// patient is a Store whose TryLock returns busy, instead of ErrLocked, after a time.
 type patient struct {
 	session.Store
 	until time.Time
 	busy  error
 }
 
-// waitFor returns a patient Store. other says which run it waits for.
+// waitFor returns a patient Store. other names the run that may hold its lock.
 func waitFor(store session.Store, other string) patient {
 	return patient{store, time.Now().Add(maxWait),
 		fmt.Errorf("waited %v for %s; let that run end, or stop it, then run this command again", maxWait, other)}
@@ -51,17 +51,17 @@ func (p patient) lock(ctx context.Context) (session.Lock, error) {
 	}
 }
 
-// question is the error of a login that requires what the user has to type. Nobody
-// types while the Store is locked, since other commands would wait for the user.
+// question is the error of a login that requires an answer of the user. The Store is not
+// locked while the user types, since other commands would wait for the user.
 type question struct {
 	prompt string
 	answer *string // where the answer goes
 }
 
-func (question) Error() string { return "the user has to type something" }
+func (question) Error() string { return "the user has to type an answer" }
 
-// logIn logs in, and asks the user for what is missing. own tells whether the session is
-// that of this login, or of another run.
+// logIn logs in, and asks the user for the password and the code. own reports whether the
+// session is that of this login, and not that of another run.
 func (a *authentication) logIn(ctx context.Context, store session.Store) (s *session.Session, own bool, err error) {
 	var asking session.Lock // one run asks at a time; the others use its session
 	for {
@@ -70,7 +70,7 @@ func (a *authentication) logIn(ctx context.Context, store session.Store) (s *ses
 		switch {
 		case !errors.As(err, &missing):
 			return s, own, err
-		case asking == nil: // the run that had the lock before may have logged in
+		case asking == nil: // then try again, since the other run may have logged in
 			if asking, err = a.lockTerminal(ctx); err != nil {
 				return nil, false, err
 			}
@@ -94,8 +94,8 @@ func (a *authentication) lockTerminal(ctx context.Context) (session.Lock, error)
 	return waitFor(filestore.New(path+".terminal"), other).lock(ctx)
 }
 
-// logInShared logs in and saves the session in the Store, unless another run does so
-// meanwhile: then it returns the session of that run. It asks nobody.
+// logInShared logs in and saves the session in the Store. If another run does so
+// meanwhile, it returns the session of that run. It asks nobody.
 func (a *authentication) logInShared(ctx context.Context, store session.Store) (s *session.Session, own bool, err error) {
 	other := "another run, which logs in as " + a.account.User
 	stop := startWaiting(other)
@@ -112,7 +112,7 @@ func (a *authentication) logInShared(ctx context.Context, store session.Store) (
 	}
 	defer src.Close(context.WithoutCancel(ctx)) // waits for the login, which ends soon after ctx
 	if a.passwordFile == "" {
-		src.Reset() // the user decides whether a password is tried that was refused before
+		src.Reset() // the user may try a password that was refused before
 	}
 	s, err = src.Session(ctx)
 	if called.Load() && errors.Is(err, session.ErrOutcomeUnknown) {

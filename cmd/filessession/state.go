@@ -12,7 +12,7 @@ import (
 	"github.com/filescom/session/filestore"
 )
 
-// state is what is kept beside the sessions. It holds no secret.
+// state is the list of accounts. It holds no secret.
 type state struct {
 	Version  int       `json:"v"`
 	Accounts []account `json:"accounts"` // the last login is the last one
@@ -21,8 +21,8 @@ type state struct {
 // stateVersion is the version of the state that this program writes and reads.
 const stateVersion = 1
 
-// stateFile returns the file of the state. A Store of a file replaces it whole, with
-// mode 0600 and under a lock, which suits the state as well as a session.
+// stateFile returns the file of the state. It is a filestore, which replaces the file as
+// a whole, under a lock.
 func stateFile() (*filestore.Store, string, error) {
 	config, err := os.UserConfigDir()
 	if err == nil && !filepath.IsAbs(config) {
@@ -61,14 +61,14 @@ func parseState(data []byte, path string) (state, error) {
 	}
 	for _, a := range s.Accounts {
 		if _, err := a.client(); err != nil || a.Origin == "" || a.User == "" || a.Store != inKeyring && a.Store != inFile {
-			return state{}, fmt.Errorf("the file %q has an account without a site, a user or a store that is known; remove the file, and log in again", path)
+			return state{}, fmt.Errorf("the file %q has an account without a user, a site or a known store; remove the file, and log in again", path)
 		}
 	}
 	return s, nil
 }
 
-// stateError is an error of the file, whose text is about the list of accounts and not
-// about a session.
+// stateError is an error of the file of the state. Its text names the list of accounts,
+// since that of a filestore names a session.
 type stateError struct{ error }
 
 func (e stateError) Error() string {
@@ -105,7 +105,7 @@ func updateState(ctx context.Context, change func(*state)) error {
 	return nil
 }
 
-// checkState returns an error if the state could not be saved, as on a full disk.
+// checkState returns an error if the state cannot be saved, for example on a full disk.
 func checkState(ctx context.Context) error { return updateState(ctx, func(*state) {}) }
 
 // add makes a the last login.
@@ -114,8 +114,8 @@ func (s *state) add(a account) {
 	s.Accounts = append(s.Accounts, a)
 }
 
-// forget removes a. If another account is the default from now on, it returns a line
-// that says so.
+// forget removes a. If the default account changes by it, forget returns a line that names
+// the new one.
 func (s *state) forget(a account) string {
 	n := len(s.Accounts)
 	wasDefault := n > 0 && a.sameUser(s.Accounts[n-1])
