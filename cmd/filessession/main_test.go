@@ -231,6 +231,8 @@ func TestControlCharactersOfArgumentsAreNotPrinted(t *testing.T) {
 	const name = "al\x1b[31mice\u202e\n"
 	f.AddUser(sessiontest.User{Username: name, Password: password})
 	f.logIn(t, name)
+	stdout, _, _ := f.run("__complete", "status", "--user", "")
+	assert.NotContains(t, stdout, "\x1b")
 	for _, args := range [][]string{{"status"}, {"status", "--user", name + "\x1b"}, {"login", name}, {name}, {"login", "--" + name},
 		{"login", "--password-file", "nothing" + name}, {"login", "--store", name}, {"login", "--site", name},
 		{"exec", "--", name}, {"login", "--user", name, "--password-file", "password"}, {"logout"}} {

@@ -114,7 +114,7 @@ func completeAccounts(cmd *cobra.Command) {
 			var values []string
 			if s, err := loadState(cmd.Context()); err == nil {
 				for _, a := range s.Accounts {
-					if text := value(a); text != "" {
+					if text := value(a); text != "" && text == visible(text) {
 						values = append(values, text)
 					}
 				}
