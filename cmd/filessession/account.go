@@ -1,7 +1,10 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -11,7 +14,7 @@ import (
 )
 
 // userAgent is the product in the User-Agent of all requests. A session may be bound
-// to it, so it stays as it is.
+// to it, so it never changes.
 const userAgent = "filessession"
 
 // The places that keep a session.
@@ -20,7 +23,7 @@ const (
 	inFile    = "file"
 )
 
-// account is a user of a site who has logged in. It holds no secret.
+// account is a user of a site, after a login. It holds no secret.
 type account struct {
 	Origin         string `json:"origin"` // such as https://mysite.files.com
 	User           string `json:"user"`
@@ -31,7 +34,7 @@ type account struct {
 
 func (a account) sameUser(b account) bool { return a.Origin == b.Origin && a.User == b.User }
 
-func (a account) String() string { return fmt.Sprintf("%s at %s", a.User, a.Origin) }
+func (a account) String() string { return visible(a.User + " at " + a.Origin) }
 
 // client returns the client for the site of the account.
 func (a account) client() (*session.Client, error) {
@@ -41,22 +44,72 @@ func (a account) client() (*session.Client, error) {
 // open returns the Store of the session of the account.
 func (a account) open() (session.Store, error) {
 	if a.Store != inFile {
-		return keyringstore.New(a.Origin, a.User), nil
+		return ownSite{keyringstore.New(a.Origin, a.User), a}, nil
 	}
 	path, err := filestore.DefaultPath(a.Origin, a.User)
 	if err != nil {
 		return nil, err
 	}
-	return filestore.New(path), nil
+	return ownSite{filestore.New(path), a}, nil
 }
 
-// place says where the session is kept.
+// ownSite is a Store that refuses a session of another site. A record that was copied or
+// changed must not send a request to another host.
+type ownSite struct {
+	session.Store
+	account account
+}
+
+// Load returns the record.
+func (o ownSite) Load(ctx context.Context) ([]byte, error) {
+	record, err := o.Store.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := session.LoadSession(ctx, memory(record))
+	if err == nil && s != nil && !sameSite(o.account.Origin, s.BaseURL) {
+		return nil, fmt.Errorf("%s holds a session of another site, %q, for %s; remove it there, then log in again", o.account.place(), s.BaseURL, o.account)
+	}
+	return record, nil
+}
+
+// sameSite reports whether two origins are equal, or both under files.com. A site of
+// files.com may be served from the host of its region.
+func sameSite(a, b string) bool {
+	first, firstErr := url.Parse(strings.ToLower(a))
+	second, secondErr := url.Parse(strings.ToLower(b))
+	if firstErr != nil || secondErr != nil || first.Scheme != second.Scheme {
+		return false
+	}
+	ofFilesCom := func(u *url.URL) bool {
+		return u.Scheme == "https" && portOf(u) == "443" && strings.HasSuffix("."+u.Hostname(), ".files.com")
+	}
+	return first.Hostname() == second.Hostname() && portOf(first) == portOf(second) || ofFilesCom(first) && ofFilesCom(second)
+}
+
+func portOf(u *url.URL) string {
+	defaults := map[string]string{"https": "443", "http": "80"}
+	return cmp.Or(strings.TrimLeft(u.Port(), "0"), defaults[u.Scheme])
+}
+
+// place names the place of the session.
 func (a account) place() string {
 	if a.Store != inFile {
 		return "the keyring"
 	}
 	path, _ := filestore.DefaultPath(a.Origin, a.User)
 	return path
+}
+
+// files names the files by which header and exec log in again, empty if there are none.
+func (a account) files() string {
+	switch {
+	case a.PasswordFile == "":
+		return ""
+	case a.TOTPSecretFile == "":
+		return visible(a.PasswordFile)
+	}
+	return visible(a.PasswordFile + " and " + a.TOTPSecretFile)
 }
 
 // origin returns the origin that --site or --url names, empty if neither is given.
@@ -74,8 +127,7 @@ func (s *selection) origin() (string, error) {
 		_, err = session.NewClient(session.WithBaseURL(s.url))
 	}
 	if err != nil {
-		text := strings.NewReplacer("session: ", "", "WithSubdomain", "--site", "WithBaseURL", "--url").Replace(err.Error())
-		return "", usageError(text)
+		return "", usageError(plain(err))
 	}
 	return origin, nil
 }
@@ -110,21 +162,21 @@ func (s *selection) find(accounts []account) (account, error) {
 	return account{}, notLoggedInError(text + "; run: " + s.loginCommand())
 }
 
-// loginCommand returns the command that logs in what is selected.
+// loginCommand returns the command that logs in to the selection.
 func (s *selection) loginCommand() string {
 	command := "filessession login"
 	switch {
 	case s.url != "":
-		command += " --url " + s.url
+		command += " --url " + word(s.url)
 	case s.site != "":
-		command += " --site " + s.site
+		command += " --site " + word(s.site)
 	default:
 		command += " --site S"
 	}
 	if s.user == "" {
 		return command + " --user N"
 	}
-	return command + " --user " + s.user
+	return command + " --user " + word(s.user)
 }
 
 // loginCommand returns the command that logs the account in again.

@@ -46,12 +46,37 @@ func TestTheCommandToLogInAgainNamesTheSite(t *testing.T) {
 	}
 }
 
+func TestASiteOfFilesComHasSessionsOfEveryHostOfFilesCom(t *testing.T) {
+	t.Parallel()
+	const origin = "https://mysite.files.com"
+	for other, want := range map[string]bool{
+		origin:                             true,
+		"https://MySite.files.com:443/":    true,
+		"https://app-eu.files.com":         true,
+		"https://files.com":                true,
+		"http://mysite.files.com":          false,
+		"https://mysite.files.com:8443":    false,
+		"https://files.com.example.com":    false,
+		"https://notfiles.com":             false,
+		"https://mysite.files.com@evil.eu": false,
+		"":                                 false,
+	} {
+		assert.Equal(t, want, sameSite(origin, other), other)
+	}
+	assert.True(t, sameSite("https://files.example.com", "https://files.example.com:443"))
+	assert.False(t, sameSite("https://files.example.com", "https://app.files.com"))
+	assert.False(t, sameSite("http://127.0.0.1:4041", "http://127.0.0.1:4042"))
+}
+
 func TestAListOfAccountsThatCannotBeReadIsAnError(t *testing.T) {
 	t.Parallel()
 	for data, says := range map[string]string{
-		"[":               "holds no list of accounts; remove it",
-		`{"v":2}`:         "was written by a newer filessession",
-		`{"accounts": 7}`: "holds no list of accounts; remove it",
+		"[":                       "holds no list of accounts; remove it",
+		`{"v":2}`:                 "was written by a newer filessession",
+		`{"accounts": 7}`:         "holds no list of accounts; remove it",
+		`{"v":1,"accounts":[{}]}`: "has an account without a user, a site or a known store; remove the file",
+		`{"v":1,"accounts":[{"origin":"https://a.files.com","user":"alice","store":"vault"}]}`:  "has an account without",
+		`{"v":1,"accounts":[{"origin":"https://a.files.com/b","user":"alice","store":"file"}]}`: "has an account without",
 	} {
 		_, err := parseState([]byte(data), "accounts.json")
 		assert.ErrorContains(t, err, says)

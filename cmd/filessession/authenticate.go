@@ -9,8 +9,8 @@ import (
 	"github.com/filescom/session"
 )
 
-// One run takes so many refusals that count towards a lock-out: of what the user types,
-// and of the codes of a TOTP secret.
+// The most refusals in one run: of a typed password or code, and of the codes of a TOTP
+// secret. More could lock the user out.
 const (
 	maxAttempts     = 3
 	maxTOTPAttempts = 2
@@ -29,11 +29,12 @@ type authentication struct {
 
 	password  string
 	challenge *session.TwoFactorError // nil: no code is required so far
+	typedCode string                  // empty: none was typed since the last attempt
 	refusals  int
 }
 
-// login is a Source.Login. It asks again after a wrong password, and after a wrong code
-// it asks for a code alone.
+// login is a Source.Login. It returns a question if the user has to type the password or
+// a code. After a wrong code it asks for a code alone.
 func (a *authentication) login(ctx context.Context) (*session.Session, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -58,7 +59,11 @@ func (a *authentication) login(ctx context.Context) (*session.Session, error) {
 // params returns the parameters of the next attempt.
 func (a *authentication) params(ctx context.Context) (session.CreateParams, error) {
 	if a.password == "" {
-		if err := a.readPassword(ctx); err != nil {
+		if a.passwordFile == "" {
+			return session.CreateParams{}, question{fmt.Sprintf("Password of %s: ", a.account), &a.password}
+		}
+		var err error
+		if a.password, err = readPassword(a.passwordFile); err != nil {
 			return session.CreateParams{}, err
 		}
 	}
@@ -71,15 +76,6 @@ func (a *authentication) params(ctx context.Context) (session.CreateParams, erro
 		return session.CreateParams{}, err
 	}
 	return a.challenge.Answer(params, code), nil
-}
-
-func (a *authentication) readPassword(ctx context.Context) (err error) {
-	if a.passwordFile != "" {
-		a.password, err = readPassword(a.passwordFile)
-		return err
-	}
-	a.password, err = a.terminal.ask(ctx, fmt.Sprintf("Password of %s: ", a.account))
-	return err
 }
 
 // code returns the second factor.
@@ -95,16 +91,20 @@ func (a *authentication) code(ctx context.Context) (string, error) {
 			a.codes = &authenticator{secret: secret}
 		}
 		return a.codes.code(ctx)
+	case a.typedCode != "":
+		code := a.typedCode
+		a.typedCode = ""
+		return code, nil
 	case a.terminal != nil:
-		return a.terminal.ask(ctx, describe(a.challenge))
+		return "", question{describe(a.challenge), &a.typedCode}
 	case byFile:
-		return "", fmt.Errorf("the site requires a second factor by %s, and --totp-secret-file answers totp; run %s at a terminal", strings.Join(a.challenge.Methods, " or "), a.account.loginCommand())
+		return "", fmt.Errorf("the site requires a second factor by %s, which a TOTP secret does not answer; run %s at a terminal", strings.Join(a.challenge.Methods, " or "), a.account.loginCommand())
 	}
-	return "", fmt.Errorf("the site requires a second factor; give --totp-secret-file F, or run %s at a terminal", a.account.loginCommand())
+	return "", fmt.Errorf("the site requires a second factor; give login --totp-secret-file F, or run %s at a terminal", a.account.loginCommand())
 }
 
-// refused prepares the next attempt after the error of one. It returns an error if
-// there is no next attempt.
+// refused prepares the next attempt after a refusal. It returns err if there is no next
+// attempt.
 func (a *authentication) refused(params session.CreateParams, err error) error {
 	hadCode := a.challenge != nil
 	challenge := challengeOf(err)
@@ -135,9 +135,9 @@ func (a *authentication) refused(params session.CreateParams, err error) error {
 	return nil
 }
 
-// mayTryAgain reports whether another attempt can succeed. A file holds the same
-// password again. A code of a TOTP secret may have been used by another run, so the
-// next one gets a try.
+// mayTryAgain reports whether another attempt can succeed. A second one with the password
+// of a file cannot. One with the next code of a TOTP secret can, since another run may
+// have used the first code.
 func (a *authentication) mayTryAgain(wrongCode bool) bool {
 	if wrongCode && a.codes != nil {
 		return a.refusals < maxTOTPAttempts
@@ -146,7 +146,7 @@ func (a *authentication) mayTryAgain(wrongCode bool) bool {
 	return !fromFile && a.terminal != nil && a.refusals < maxAttempts
 }
 
-// refusalText says what was refused, and how many attempts are left.
+// refusalText names the refused part and counts the attempts.
 func (a *authentication) refusalText(wrongCode bool) string {
 	text := "The user name or the password is wrong."
 	if wrongCode {
@@ -161,21 +161,26 @@ func (a *authentication) refusalText(wrongCode bool) string {
 	return fmt.Sprintf("%s This was attempt %d of %d. The site may lock the user out after several.", text, a.refusals, most)
 }
 
-// lastRefusal is the error of an attempt that no other one follows.
+// lastRefusal returns the error of the last attempt.
 func (a *authentication) lastRefusal(err error) error {
 	hint := ""
 	if errors.Is(err, session.ErrInvalidUsernameOrPassword) {
 		hint = spaceHint(a.password)
 	}
-	return &refusalError{attempts: a.refusals, hint: hint, fromFile: a.passwordFile != "", err: err}
+	refusal := &refusalError{attempts: a.refusals, hint: hint, passwordFile: a.passwordFile, err: err}
+	if a.codes != nil {
+		refusal.totpSecretFile = a.totpSecretFile
+	}
+	return refusal
 }
 
 // refusalError is the error of the last attempt.
 type refusalError struct {
-	attempts int
-	hint     string
-	fromFile bool
-	err      error
+	attempts       int
+	hint           string
+	passwordFile   string // empty: it was typed
+	totpSecretFile string // empty: the code was typed
+	err            error
 }
 
 func (e *refusalError) Error() string { return e.err.Error() }

@@ -3,11 +3,17 @@
 package main
 
 import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/filescom/session/filestore"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // runs are the numbers of runs that are started at once.
@@ -139,7 +145,7 @@ func TestOneOfTwoTerminalsAsks(t *testing.T) {
 	first := f.login(t, "alice")
 	first.await("Password of")
 	second := f.login(t, "alice")
-	second.await("Waiting for another run, which logs in as alice at " + f.URL)
+	second.await("Waiting for another run, which asks for the password of alice…")
 	first.enter(password + "\n")
 	second.await("Logged in as alice")
 	assert.Zero(t, first.status())
@@ -160,6 +166,103 @@ func TestTheNextTerminalAsksAfterControlCInTheFirst(t *testing.T) {
 	second.await("Password of")
 	second.enter(password + "\n")
 	assert.Zero(t, second.status())
+}
+
+func TestNoOtherCommandWaitsForAnOpenPrompt(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.logIn(t, "alice")
+	s := f.login(t, "alice")
+	s.await("Password of")
+	f.ExpireUser("alice")
+	_, stderr, status := f.run("header")
+	assert.Zero(t, status, stderr)
+	_, stderr, status = f.run("logout")
+	assert.Zero(t, status, stderr)
+	s.enter(password + "\n")
+	s.await("Logged in")
+	assert.Zero(t, s.status())
+	assert.NotContains(t, s.String(), "could not be ended")
+	assert.Equal(t, 1, f.Counts().Live)
+}
+
+func TestLogoutDoesNotWaitForAnOpenPromptForACode(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	require.NoError(t, os.WriteFile(f.path("totp"), []byte(totpSecret), 0o600))
+	f.logIn(t, "secret", "--totp-secret-file", f.path("totp"))
+	s := f.login(t, "secret")
+	s.await("Password of")
+	s.enter(password + "\n")
+	s.await("Code (")
+	_, stderr, status := f.run("logout")
+	assert.Zero(t, status, stderr)
+	assert.Zero(t, f.Counts().Live)
+}
+
+func TestAHeaderThatALogoutOvertakesLeavesNoSession(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	asked, answer := make(chan struct{}), make(chan struct{})
+	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			asked <- struct{}{}
+			<-answer
+		}
+		f.ServeHTTP(w, r)
+	}))
+	t.Cleanup(slow.Close)
+	f.logIn(t, "alice", "--url", slow.URL)
+	f.ExpireUser("alice")
+	ended := make(chan int)
+	go func() {
+		_, _, status := f.run("header")
+		ended <- status
+	}()
+	<-asked
+	_, stderr, status := f.run("logout")
+	assert.Zero(t, status, stderr)
+	close(answer)
+	assert.Equal(t, 3, <-ended)
+	assert.Equal(t, 2, f.Counts().Logins, "header has logged in again")
+	assert.Zero(t, f.Counts().Live)
+}
+
+func TestALogoutEndsASessionThatAppearsBeforeItForgetsTheAccount(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.logIn(t, "alice")
+	accounts, err := filestore.New(f.path("config/filessession/accounts.json")).TryLock(t.Context())
+	require.NoError(t, err)
+	ended := make(chan int)
+	go func() {
+		_, _, status := f.run("logout")
+		ended <- status
+	}()
+	require.Eventually(t, func() bool { return f.Counts().Logouts == 1 }, 15*time.Second, 5*time.Millisecond)
+	_, stderr, status := f.run("header")
+	assert.Zero(t, status, stderr)
+	assert.Equal(t, 1, f.Counts().Live)
+	accounts.Unlock()
+	assert.Zero(t, <-ended)
+	assert.Zero(t, f.Counts().Live)
+}
+
+func TestARunThatWaitsTooLongForAnotherOneSaysSo(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.logIn(t, "alice")
+	f.ExpireUser("alice")
+	lock, err := filestore.New(f.sessionFile(t)).TryLock(t.Context())
+	require.NoError(t, err)
+	defer lock.Unlock()
+	for _, command := range []string{"header", "logout"} {
+		cmd := exec.Command("filessession-impatient", command)
+		cmd.Env, cmd.SysProcAttr = f.env(), withoutTerminal()
+		out, err := cmd.CombinedOutput()
+		assert.Error(t, err)
+		assert.Equal(t, "filessession: waited 50ms for another run, which logs in as alice; let that run end, or stop it, then run this command again\n", string(out))
+	}
 }
 
 func TestControlCEndsTheWaitForAnotherRun(t *testing.T) {

@@ -14,8 +14,8 @@ import (
 // checkTimeout limits the call that checks a session.
 const checkTimeout = 30 * time.Second
 
-// current returns the session of an account, which the site accepts. If the session has
-// ended, current logs in again by the files that login was given. It asks nobody.
+// current returns a session that the site accepts. If the session of the account has
+// ended, current logs in again by the files of the account. It asks nobody.
 func (a account) current(ctx context.Context) (*session.Session, error) {
 	s, err := a.check(ctx)
 	var missing notLoggedInError
@@ -49,8 +49,8 @@ func (a account) current(ctx context.Context) (*session.Session, error) {
 	return s, nil
 }
 
-// check returns the stored session, nil if there is none, and an error unless it
-// works: a notLoggedInError if there is none or it has ended.
+// check returns the stored session, nil if there is none. The error is nil if the session
+// works, and a notLoggedInError if there is none or it has ended.
 func (a account) check(ctx context.Context) (*session.Session, error) {
 	store, err := a.open()
 	if err != nil {
@@ -65,14 +65,17 @@ func (a account) check(ctx context.Context) (*session.Session, error) {
 	}
 	err = call(ctx, s)
 	if errors.Is(err, session.ErrSessionEnded) {
-		err = notLoggedInError("the session of " + a.String() + " has ended; run: " + a.loginCommand())
+		text := "the session of " + a.String() + " has ended; run: " + a.loginCommand()
+		if files := a.files(); files != "" {
+			text = "the session of " + a.String() + " has ended; header and exec log in again by " + files
+		}
+		err = notLoggedInError(text)
 	}
 	return s, err
 }
 
-// call makes a cheap call with a session: it lists one entry of the root folder. A
-// refusal by the API's own word accepts the session, unless it says that the session has
-// ended.
+// call lists one entry of the root folder, which is cheap. If the API refuses the call for
+// another reason than the session, the session works.
 func call(ctx context.Context, s *session.Session) error {
 	defer startWaiting(s.BaseURL)()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.BaseURL+"/api/rest/v1/folders/?per_page=1", nil)

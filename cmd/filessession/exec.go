@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// The exit statuses of exec, which are those of env and other programs that run one.
+// The exit statuses of exec are those of env, nohup and timeout.
 const (
 	execFailed     = 125
 	notExecutable  = 126
@@ -24,7 +24,7 @@ const (
 
 func newExec(selected *selection) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "exec -- PROGRAM ARG…",
+		Use:   "exec [--site S | --url U] [--user N] -- PROGRAM ARG…",
 		Short: "Run a program that uses the session",
 		Long: `exec runs a program with the session in its environment:
 
@@ -32,13 +32,15 @@ func newExec(selected *selection) *cobra.Command {
   FILES_BASE_URL     the origin of the site, such as https://mysite.files.com
   FILES_USER_AGENT   goes into the header User-Agent
 
-If the session has ended, exec logs in again by the files that login was given.
+If the session has ended, exec logs in again by the files of the last login.
 
-The exit status is that of the program; 128+n if signal n ended it; 127 if it was
-not found; 126 if it cannot be executed; 125 if exec itself failed, for example
-because nobody is logged in. Signals are passed on to the program.`,
+The exit status is that of the program; 128+n if signal n ended it; 127 if there
+is no such program; 126 if it cannot be executed; 125 if exec itself failed, for
+example because nobody is logged in. The program gets the signals of exec.
+
+For curl, use filessession header: it keeps the session out of argument lists.`,
 		Example: `  filessession exec -- python3 report.py
-  filessession exec -- sh -c 'curl -H "User-Agent: $FILES_USER_AGENT" "$FILES_BASE_URL"'`,
+  filessession exec --user backup -- sh -c 'echo "$FILES_BASE_URL"'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return exitError{execFailed, usageError("exec requires a program; run: filessession exec -- PROGRAM ARG…")}
@@ -52,7 +54,7 @@ because nobody is logged in. Signals are passed on to the program.`,
 	}
 	cmd.Flags().SetInterspersed(false) // the flags after PROGRAM are its own
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return exitError{execFailed, usageError(fmt.Sprintf("%v; see: %s --help", err, cmd.CommandPath()))}
+		return exitError{execFailed, flagError(cmd, err)}
 	})
 	return cmd
 }
@@ -84,7 +86,7 @@ func runProgram(ctx context.Context, s *session.Session, args []string) error {
 	return programError(args[0], err)
 }
 
-// passSignalsOn sends signals to a process, except those that it got as well.
+// passSignalsOn sends signals to a process, except those that it has got already.
 func passSignalsOn(process *os.Process, received <-chan os.Signal, ended <-chan struct{}) {
 	for {
 		select {

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// passedOn returns the signals that a program of exec gets from this process. ^Z stops
-// both, so it needs no help.
+// passedOn returns the signals that this process passes on to the program of exec. ^Z is
+// none of them, since the terminal stops both.
 func passedOn() []os.Signal {
 	var signals []os.Signal
 	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM,

@@ -2,10 +2,13 @@ package main
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/filescom/session/sessiontest"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestAFailureOfALoginIsASentence(t *testing.T) {
@@ -20,7 +23,7 @@ func TestAFailureOfALoginIsASentence(t *testing.T) {
 		{"filessession: too many logins have failed, so the site has locked the user out", func(f *fixture) {
 			f.Inject(sessiontest.Fault{Method: "POST", Status: 401, Body: `{"type":"not-authenticated/locked-out"}`})
 		}},
-		{"; if a session was made, it ends by itself\n", func(f *fixture) {
+		{"filessession: the site has failed; try again later: log in at ", func(f *fixture) {
 			f.Inject(sessiontest.Fault{Method: "POST", Status: 503, Body: sessiontest.EdgeHTML})
 		}},
 		{"filessession: no Files.com site answers there; check its name: ", func(f *fixture) {
@@ -40,6 +43,58 @@ func TestAFailureOfALoginIsASentence(t *testing.T) {
 	}
 }
 
+func TestAFailureOfStatusAndLogoutIsASentence(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.logIn(t, "alice")
+	for _, tc := range []struct {
+		command, says string
+		fault         sessiontest.Fault
+	}{
+		{"status", "the site has failed; try again later: ", sessiontest.Fault{Method: "GET", Status: 503}},
+		{"logout", "the site has failed; try again later: ", sessiontest.Fault{Method: "DELETE", Status: 503, Times: 3}},
+		{"status", "the site redirects to another address; check its name, ", sessiontest.Fault{Method: "GET", Status: 302}},
+		{"status", "the site refuses the request and does not say why; ", sessiontest.Fault{Method: "GET", Status: 401, Body: "<html>"}},
+	} {
+		f.Inject(tc.fault)
+		_, stderr, status := f.run(tc.command)
+		assert.Equal(t, 1, status)
+		assert.Contains(t, stderr, "filessession: "+tc.says)
+		assert.NotContains(t, stderr, "session may have been made")
+	}
+}
+
+func TestALoginWithoutASessionInItsAnswerIsASentence(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.Inject(sessiontest.Fault{Method: "POST", Status: 201, Body: "<html>"})
+	args := []string{"login", "--url", f.URL, "--user", "alice", "--store", "file", "--password-file", "password"}
+	for _, says := range []string{
+		"^filessession: the answer holds no session; check the name of the site, .*; a session may have been made, which ends by itself\n$",
+		"^filessession: the last login failed: the answer holds no session; .* by another run: 201 Created .*. Try again in [12]s\n$",
+	} {
+		_, stderr, status := f.run(args...)
+		assert.Equal(t, 1, status)
+		assert.Regexp(t, says, stderr)
+	}
+}
+
+func TestAnErrorOfTheListOfAccountsDoesNotSpeakOfASession(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.logIn(t, "alice")
+	name := f.path("config/filessession/accounts.json")
+	require.NoError(t, os.WriteFile(name, make([]byte, 65<<10), 0o600))
+	_, stderr, status := f.run("status")
+	assert.Equal(t, 1, status)
+	assert.Regexp(t, `^filessession: the file ".*/accounts.json" has more than 65536 bytes, so it holds no list of accounts; remove it\n$`, stderr)
+	require.NoError(t, os.RemoveAll(filepath.Dir(name)))
+	require.NoError(t, os.WriteFile(filepath.Dir(name), nil, 0o600))
+	_, stderr, status = f.run("status")
+	assert.Equal(t, 1, status)
+	assert.Regexp(t, `^filessession: ".*/filessession" is a regular file; remove it, since a folder is needed there\n$`, stderr)
+}
+
 func TestALoginSoonAfterAFailureSaysWhenToTryAgain(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -52,7 +107,7 @@ func TestALoginSoonAfterAFailureSaysWhenToTryAgain(t *testing.T) {
 	assert.Len(t, f.Requests(), 1)
 }
 
-func TestAUserWhoMustAddASecondFactorIsToldSo(t *testing.T) {
+func TestALoginSaysThatTheUserMustAddASecondFactor(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.AddUser(sessiontest.User{Username: "alice", Password: password, Session: map[string]any{"two_factor_setup_needed": true}})

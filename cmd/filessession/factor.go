@@ -22,7 +22,7 @@ type authenticator struct {
 	used   time.Time // the start of the step of the last code
 }
 
-// code waits for the next step if the code of this one was used.
+// code returns the next code. It waits if the code of this step was used.
 func (a *authenticator) code(ctx context.Context) (string, error) {
 	step := time.Now().Truncate(totpStep)
 	if !step.After(a.used) {
@@ -48,7 +48,7 @@ func offersTOTP(challenge *session.TwoFactorError) bool {
 	return len(challenge.Methods) == 0 || slices.Contains(challenge.Methods, "totp")
 }
 
-// describe says where the user finds the second factor.
+// describe returns a prompt that says where to find the code.
 func describe(challenge *session.TwoFactorError) string {
 	var sources []string
 	for _, method := range challenge.Methods {
@@ -72,7 +72,7 @@ func describe(challenge *session.TwoFactorError) string {
 	return fmt.Sprintf("Code (%s): ", strings.Join(sources, ", or "))
 }
 
-// challengeOf returns the demand for a second factor that err is, nil if it is none.
+// challengeOf returns the demand for a second factor in err, nil if there is none.
 func challengeOf(err error) *session.TwoFactorError {
 	var challenge *session.TwoFactorError
 	var answer *session.APIError

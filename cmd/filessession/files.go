@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// maxSecret is how long the file of a secret may be, in bytes.
+// maxSecret is the largest size of the file of a secret, in bytes.
 const maxSecret = 64 << 10
 
-// byteOrderMark is what some programs, such as PowerShell, write before a text.
+// byteOrderMark is written before a text by some programs, such as PowerShell.
 const byteOrderMark = "\ufeff"
 
 // readPassword reads a password from a file, or from standard input if name is "-".
@@ -31,8 +31,7 @@ func readPassword(name string) (string, error) {
 	return text, nil
 }
 
-// readTOTPSecret reads a secret as sites show it: in either case, with or without
-// spaces and hyphens.
+// readTOTPSecret reads a TOTP secret. It removes the spaces and hyphens that sites show.
 func readTOTPSecret(name string) (string, error) {
 	text, err := readSecret("--totp-secret-file", name)
 	if err != nil {
@@ -69,10 +68,18 @@ func readSecret(flag, name string) (string, error) {
 	return strings.TrimPrefix(text, byteOrderMark), nil
 }
 
-// rememberedPath returns the absolute path of a file that a later run can read again,
-// empty for standard input, a pipe and the like.
+// remember sets a path to that of a flag, if the flag is given.
+func remember(path *string, flag string) (err error) {
+	if flag != "" {
+		*path, err = rememberedPath(flag)
+	}
+	return err
+}
+
+// rememberedPath returns the absolute path of a file. It returns "" for standard input
+// and for pipes, since a later run cannot read them again.
 func rememberedPath(name string) (string, error) {
-	if name == "" || name == "-" {
+	if name == "-" {
 		return "", nil
 	}
 	info, err := os.Stat(name)

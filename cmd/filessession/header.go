@@ -11,13 +11,13 @@ import (
 
 func newHeader(selected *selection) *cobra.Command {
 	return &cobra.Command{
-		Use:   "header",
+		Use:   "header [--site S | --url U] [--user N]",
 		Short: "Print the session as headers for curl",
-		Long: `header prints the header that carries the session, and the User-Agent to which
-the session may be bound. Both lines go to curl by a pipe, so that the session is
-in no argument list.
+		Long: `header prints two headers: the session, and the User-Agent to which the session
+may be bound. Send both to curl by a pipe, as below. An argument would show the
+session to other users.
 
-If the session has ended, header logs in again by the files that login was given.
+If the session has ended, header logs in again by the files of the last login.
 Without files the exit status is 3.`,
 		Example: `  filessession header | curl -H @- https://mysite.files.com/api/rest/v1/folders/`,
 		Args:    noArguments,
@@ -31,7 +31,7 @@ Without files the exit status is 3.`,
 	}
 }
 
-// session returns the session of the selected account, which works.
+// session returns a session of the selected account that works.
 func (s *selection) session(ctx context.Context) (*session.Session, error) {
 	known, err := loadState(ctx)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/filescom/session"
 )
 
-// withoutSession is a Store that hides a session which is to be replaced, so that a
-// Source logs in, or uses the session that another run has saved since.
+// withoutSession is a Store that hides an old session. So a Source logs in, or uses the
+// session that another run has saved since.
 type withoutSession struct {
 	session.Store
 	id string // of the session
@@ -25,8 +25,8 @@ func (w withoutSession) Load(ctx context.Context) ([]byte, error) {
 	return withSessionOf(record, nil)
 }
 
-// withSessionOf returns a record with the session of another one, without a session if
-// other is nil. What else it has stays, such as the refusal of a password.
+// withSessionOf returns a record with the session of another one, or without a session if
+// other is nil. The other members stay, such as the refusal of a password.
 func withSessionOf(record, other []byte) ([]byte, error) {
 	fields, others := map[string]json.RawMessage{}, map[string]json.RawMessage{}
 	if err := json.Unmarshal(record, &fields); err != nil {
@@ -38,7 +38,7 @@ func withSessionOf(record, other []byte) ([]byte, error) {
 			return nil, err
 		}
 		fields["session"] = others["session"]
-		delete(fields, "failure") // it would keep readers from the session
+		delete(fields, "failure") // readers would return it instead of the session
 	}
 	return json.Marshal(fields)
 }
@@ -48,8 +48,8 @@ func (w withoutSession) isIn(ctx context.Context, record []byte) bool {
 	return err == nil && s != nil && s.ID == w.id
 }
 
-// keptUntilReplaced is a withoutSession that keeps the session in the record until
-// another one replaces it, so that a login that fails, or is killed, changes nothing.
+// keptUntilReplaced is a withoutSession that keeps the old session in the record until a
+// new one replaces it. So a login that fails, or is killed, changes nothing.
 type keptUntilReplaced struct{ withoutSession }
 
 // TryLock locks the record.
@@ -67,8 +67,8 @@ type keptLock struct {
 	hidden withoutSession
 }
 
-// Save saves a record that has a session. Instead of one that has none it saves the
-// record with the old session again: if that fails, a session could not be saved either.
+// Save saves a record. If it has no session, Save adds the old one. It saves in either
+// case, since a Source finds out by it whether it can save the session of a login.
 func (l keptLock) Save(ctx context.Context, record []byte, ttl time.Duration) error {
 	if s, err := session.LoadSession(ctx, memory(record)); err == nil && s == nil {
 		current, err := l.hidden.Store.Load(ctx)
@@ -84,7 +84,7 @@ func (l keptLock) Save(ctx context.Context, record []byte, ttl time.Duration) er
 	return l.Lock.Save(ctx, record, ttl)
 }
 
-// memory is a Store of a record that was loaded.
+// memory is a Store of a record in memory.
 type memory []byte
 
 func (m memory) Load(context.Context) ([]byte, error) { return m, nil }

@@ -17,26 +17,28 @@ type loginFlags struct{ store, passwordFile, totpSecretFile string }
 func newLogin(selected *selection) *cobra.Command {
 	flags := &loginFlags{}
 	cmd := &cobra.Command{
-		Use:   "login [--site S | --url U] --user N [--store P] [--password-file F] [--totp-secret-file F]",
+		Use:   "login [--site S | --url U] [--user N] [--store P] [--password-file F] [--totp-secret-file F]",
 		Short: "Log in, and keep the session",
 		Long: `login asks for the password at the terminal, and for a second factor if the site
-requires one. It keeps the session, which the other commands use.
+requires one. It keeps the session for the other commands.
 
-A user who is logged in already gets a new session; then the old one is ended.
-Without flags, login logs the last user in again.
+If the user is logged in already, login replaces the session and ends the old
+one. Without --user, --site and --url it logs in to the last account again.
 
-Programs give the password by --password-file, and the second factor by
---totp-secret-file. The paths are remembered, their content is not: after the
-session has ended, header and exec log in again by these files.`,
+For programs, --password-file holds the password, and --totp-secret-file the
+secret of the second factor. login remembers the paths of the files, but not
+their content. After the session has ended, header and exec log in again by
+these files. A later login without these flags keeps the paths; logout forgets
+them.`,
 		Example: `  filessession login --site mysite --user alice
   filessession login --url https://files.example.com --user alice --store file
   filessession login --site mysite --user backup --password-file /run/secrets/password`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runLogin(cmd.Context(), selected, flags) },
 	}
-	cmd.Flags().StringVar(&flags.store, "store", "", "where to keep the session, `P`: keyring or file (default: as before, else keyring)")
+	cmd.Flags().StringVar(&flags.store, "store", "", "place `P` of the session: keyring or file (default: as before, else keyring)")
 	cmd.Flags().StringVar(&flags.passwordFile, "password-file", "", "file `F` of the password, or - for standard input")
-	cmd.Flags().StringVar(&flags.totpSecretFile, "totp-secret-file", "", "file `F` of the TOTP secret, from which the codes are made")
+	cmd.Flags().StringVar(&flags.totpSecretFile, "totp-secret-file", "", "file `F` of the TOTP secret, which makes the codes")
 	cmd.RegisterFlagCompletionFunc("store", cobra.FixedCompletions([]string{inKeyring, inFile}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
@@ -62,7 +64,7 @@ func runLogin(ctx context.Context, selected *selection, flags *loginFlags) error
 		return err
 	}
 	if err := updateState(ctx, func(s *state) { s.add(a) }); err != nil {
-		revoke(ctx, login.client, a) // nobody would find the session
+		revoke(ctx, login.client, a) // no command would find the session
 		return err
 	}
 	endOld(ctx, login.client, old, s)
@@ -73,8 +75,8 @@ func runLogin(ctx context.Context, selected *selection, flags *loginFlags) error
 	return nil
 }
 
-// accountToLogIn returns the account of the flags, with what is missing from the last
-// login that fits, and that login.
+// accountToLogIn returns the account of the flags. Where a flag is missing, it is that of
+// the last login that fits, which is returned as well.
 func (s *selection) accountToLogIn(accounts []account, flags *loginFlags) (a account, before *account, err error) {
 	origin, err := s.origin()
 	if err != nil {
@@ -98,17 +100,17 @@ func (s *selection) accountToLogIn(accounts []account, flags *loginFlags) (a acc
 	case flags.store != "":
 		a.Store = flags.store
 	}
-	if a.PasswordFile, err = rememberedPath(flags.passwordFile); err == nil {
-		a.TOTPSecretFile, err = rememberedPath(flags.totpSecretFile)
-	}
 	if flags.totpSecretFile == "-" {
-		err = usageError("--totp-secret-file requires a file; standard input is for --password-file")
+		return a, nil, usageError("--totp-secret-file requires a file; standard input is for --password-file")
 	}
-	return a, before, err
+	if err := remember(&a.PasswordFile, flags.passwordFile); err != nil {
+		return a, nil, err
+	}
+	return a, before, remember(&a.TOTPSecretFile, flags.totpSecretFile)
 }
 
-// newAuthentication returns a login by the files of the flags, and by the terminal for
-// what they do not hold.
+// newAuthentication returns a login by the files of the flags, or by the terminal where
+// there is no file.
 func newAuthentication(ctx context.Context, a account, flags *loginFlags) (*authentication, error) {
 	client, err := a.client()
 	if err != nil {
@@ -121,8 +123,8 @@ func newAuthentication(ctx context.Context, a account, flags *loginFlags) (*auth
 	return login, nil
 }
 
-// logInAnew logs in, unless another run does it meanwhile: then it uses the session of
-// that run. It returns the new session and the one that it replaced, nil if none.
+// logInAnew logs in. If another run logs in meanwhile, it uses the session of that run. It
+// returns the new session and the one that it replaced, nil if there was none.
 func logInAnew(ctx context.Context, login *authentication) (s, old *session.Session, err error) {
 	store, err := login.account.open()
 	if err != nil {
@@ -135,7 +137,7 @@ func logInAnew(ctx context.Context, login *authentication) (s, old *session.Sess
 	if old != nil {
 		store = keptUntilReplaced{withoutSession{store, old.ID}}
 	}
-	s, own, err := login.logInShared(ctx, store)
+	s, own, err := login.logIn(ctx, store)
 	if !own {
 		old = nil // the run that replaced it ends it
 	}
@@ -152,24 +154,23 @@ func endOld(ctx context.Context, client *session.Client, old, s *session.Session
 	}
 }
 
-// revoke ends the session of an account, and removes it from its Store.
+// revoke is logOut, except that it prints the error.
 func revoke(ctx context.Context, client *session.Client, a account) {
-	store, err := a.open()
-	if err == nil {
-		err = (&session.Source{Store: store, Logout: client.Delete}).Revoke(ctx)
-	}
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "filessession: the session in %s could not be ended; it ends by itself: %s\n", a.place(), explain(err))
+	if err := a.logOut(ctx, client); err != nil {
+		fmt.Fprintf(os.Stderr, "filessession: the session in %s could not be ended; it ends by itself: %s\n", visible(a.place()), explain(err))
 	}
 }
 
-// loggedIn says what the user has now.
+// loggedIn returns the message of a login.
 func loggedIn(a account, s *session.Session) string {
-	text := "Logged in as " + a.User + " at " + s.BaseURL
+	text := "Logged in as " + visible(a.User) + " at " + s.BaseURL
 	if !s.TimeoutAt.IsZero() {
 		text += ", until " + s.TimeoutAt.Local().Format(time.DateTime)
 	}
-	text += ". The session is kept in " + a.place() + "."
+	text += ". The session is kept in " + visible(a.place()) + "."
+	if files := a.files(); files != "" {
+		text += "\nAfter it has ended, header and exec log in again by " + files + "."
+	}
 	if s.TwoFactorSetupNeeded {
 		text += "\nThe site requires that you add a second factor first: log in to its web interface, and add one."
 	}

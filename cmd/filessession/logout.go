@@ -11,13 +11,13 @@ import (
 
 func newLogout(selected *selection) *cobra.Command {
 	return &cobra.Command{
-		Use:   "logout",
-		Short: "End the session for all who use it",
-		Long: `logout ends the session at the site, for all who share it, and removes it. It
-forgets the account, and the paths of its files, too.
+		Use:   "logout [--site S | --url U] [--user N]",
+		Short: "End the session for all programs",
+		Long: `logout ends the session at the site, for all programs that use it, and removes it.
+It also forgets the account and the paths of its files.
 
-If the site cannot be reached, the session stays where it is, and the exit status
-is 1. Run logout again then.`,
+If the site cannot be reached, the session is kept, and the exit status is 1. Then
+run logout again.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runLogout(cmd.Context(), selected) },
 	}
@@ -36,20 +36,34 @@ func runLogout(ctx context.Context, selected *selection) error {
 	if err != nil {
 		return err
 	}
+	if err := a.logOut(ctx, client); err != nil {
+		return err
+	}
+	next := ""
+	if err := updateState(ctx, func(s *state) { next = s.forget(a) }); err != nil {
+		return err
+	}
+	revoke(ctx, client, a) // another run may have logged in before the account was removed
+	fmt.Fprintf(os.Stderr, "Logged out %s.\n%s", a, next)
+	return nil
+}
+
+// logOut ends the session of the account, and removes it from its Store.
+func (a account) logOut(ctx context.Context, client *session.Client) error {
 	store, err := a.open()
 	if err != nil {
 		return err
 	}
-	stop := startWaiting(a.Origin)
-	src := &session.Source{Store: store, Logout: client.Delete}
-	err = src.Revoke(ctx)
-	stop()
-	if err != nil {
-		return err
+	other := "another run, which logs in as " + a.User
+	stop := startWaiting(other)
+	defer stop()
+	src := &session.Source{
+		Store: waitFor(store, other),
+		Logout: func(ctx context.Context, s *session.Session) error {
+			stop()
+			defer startWaiting(s.BaseURL)()
+			return client.Delete(ctx, s)
+		},
 	}
-	if err := updateState(ctx, func(s *state) { s.remove(a) }); err != nil {
-		return err
-	}
-	fmt.Fprintf(os.Stderr, "Logged out %s.\n", a)
-	return nil
+	return src.Revoke(ctx)
 }

@@ -11,12 +11,12 @@
 // (login --store file). Settings that are not secret, such as the user name, are kept in
 // accounts.json in the folder filessession under [os.UserConfigDir].
 //
-// Only login asks, and it asks on the terminal itself, so that standard input and
-// output are free. (If it is killed by kill -9 while it asks, the terminal does not show
-// what is typed any more; run stty sane.) No argument, log or error holds a password, a code or a session.
+// Only login asks for anything. It uses the terminal itself, so that standard input and
+// output are free. After a kill -9 during a prompt the terminal shows no typing; run
+// stty sane. No argument, log or error holds a password, a code or a session.
 //
-// The exit status is 0; 1 if the command failed; 2 if it was used wrongly; 3 if nobody
-// is logged in; 130 after ^C, and 128+n after another signal. The status of exec is that
+// The exit status is 0; 1 if the command failed; 2 if the arguments are wrong; 3 if
+// nobody is logged in; 130 after ^C, and 128+n after signal n. The status of exec is that
 // of its program: see filessession exec --help.
 package main
 
@@ -24,6 +24,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
@@ -31,17 +32,41 @@ import (
 
 func main() {
 	ctx, stop := withSignals(context.Background())
-	err := newRoot().ExecuteContext(ctx)
+	out := &output{file: os.Stdout}
+	root := newRoot()
+	root.SetOut(out)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = out.err
+	}
 	status := exitStatus(ctx, err)
 	stop()
 	var exit exitError
 	if err != nil && status < 128 && !(errors.As(err, &exit) && exit.err == nil) {
-		fmt.Fprintln(os.Stderr, "filessession:", explain(err))
+		fmt.Fprintln(os.Stderr, "filessession:", visible(explain(err)))
 	}
 	os.Exit(status)
 }
 
-// exitError gives the exit status of an error. Without err there is nothing to print.
+// output is standard output. It keeps the first error of a write, which cobra ignores.
+type output struct {
+	file *os.File
+	err  error
+}
+
+func (o *output) Write(data []byte) (int, error) {
+	_, err := o.file.Write(data)
+	var pathError *fs.PathError
+	if errors.As(err, &pathError) {
+		err = pathError.Err
+	}
+	if err != nil && o.err == nil {
+		o.err = fmt.Errorf("cannot write to standard output: %w; send the output to another place", err)
+	}
+	return len(data), nil
+}
+
+// exitError gives an error its exit status. If err is nil, nothing is printed.
 type exitError struct {
 	status int
 	err    error
@@ -93,8 +118,8 @@ type signalError struct{ signal syscall.Signal }
 
 func (e signalError) Error() string { return "stopped by a signal: " + e.signal.String() }
 
-// withSignals returns a context that a signal ends, so that the terminal is restored
-// and no half of a file is left. A second signal ends the process at once.
+// withSignals returns a context that ends at a signal, so that the program can restore
+// the terminal and finish a file. A second signal ends the process at once.
 func withSignals(parent context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	received := make(chan os.Signal, 1)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -25,7 +26,14 @@ const (
 
 // TestMain makes commands in PATH, which are the test program itself.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"filessession": main, "count-interrupts": countInterrupts})
+	testscript.Main(m, map[string]func(){
+		"filessession": main,
+		"filessession-impatient": func() {
+			maxWait = 50 * time.Millisecond
+			main()
+		},
+		"count-interrupts": countInterrupts,
+	})
 }
 
 // countInterrupts exits by 40 and the number of interrupts of half a second.
@@ -37,7 +45,7 @@ func countInterrupts() {
 	os.Exit(40 + len(received))
 }
 
-// users are those of every fake server.
+// users returns the users of every fake server.
 func users() []sessiontest.User {
 	return []sessiontest.User{
 		{Username: "alice", Password: password},
@@ -64,6 +72,15 @@ func newFixture(t *testing.T) *fixture {
 }
 
 func (f *fixture) path(name string) string { return filepath.Join(f.home, name) }
+
+// sessionFile returns the path of the session that status names.
+func (f *fixture) sessionFile(t *testing.T) string {
+	t.Helper()
+	stdout, _, _ := f.run("status", "--json")
+	var r report
+	require.NoError(t, json.Unmarshal([]byte(stdout), &r))
+	return r.Path
+}
 
 // command returns a run of the program, in the home of the fixture and without a keyring.
 func (f *fixture) command(args ...string) *exec.Cmd {
@@ -169,7 +186,7 @@ func TestStatusInJSONHasNoSecret(t *testing.T) {
 	assert.NotContains(t, stdout, f.Sessions()[0])
 }
 
-func TestAnAnswerThatIsNotOfTheAPIDoesNotCountAsWorking(t *testing.T) {
+func TestOnlyAnAnswerOfTheAPICountsAsWorking(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.logIn(t, "alice")
@@ -186,6 +203,43 @@ func TestAnAnswerThatIsNotOfTheAPIDoesNotCountAsWorking(t *testing.T) {
 		stdout, stderr, status := f.run("status")
 		assert.Equal(t, tc.status, status, stderr)
 		assert.Contains(t, stdout, tc.says)
+	}
+}
+
+func TestASessionOfAnotherSiteIsSentNowhere(t *testing.T) {
+	t.Parallel()
+	f, other := newFixture(t), newFixture(t)
+	f.logIn(t, "alice")
+	name := f.sessionFile(t)
+	data, err := os.ReadFile(name)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(name, bytes.ReplaceAll(data, []byte(f.URL), []byte(other.URL)), 0o600))
+	for _, args := range [][]string{{"status"}, {"header"}, {"logout"}, {"login", "--password-file", "password"}} {
+		_, stderr, status := f.run(args...)
+		assert.Equal(t, 1, status)
+		assert.Equal(t, fmt.Sprintf("filessession: %s holds a session of another site, %q, for alice at %s; remove it there, then log in again\n",
+			name, other.URL, f.URL), stderr)
+	}
+	assert.Empty(t, other.Requests())
+	require.NoError(t, os.Remove(name))
+	f.logIn(t, "alice")
+}
+
+func TestControlCharactersOfArgumentsAreNotPrinted(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	const name = "al\x1b[31mice\u202e\n"
+	f.AddUser(sessiontest.User{Username: name, Password: password})
+	f.logIn(t, name)
+	stdout, _, _ := f.run("__complete", "status", "--user", "")
+	assert.NotContains(t, stdout, "\x1b")
+	for _, args := range [][]string{{"status"}, {"status", "--user", name + "\x1b"}, {"login", name}, {name}, {"login", "--" + name},
+		{"login", "--password-file", "nothing" + name}, {"login", "--store", name}, {"login", "--site", name},
+		{"exec", "--", name}, {"login", "--user", name, "--password-file", "password"}, {"logout"}} {
+		stdout, stderr, _ := f.run(args...)
+		assert.Contains(t, stdout+stderr, "\\x1b", args)
+		assert.NotContains(t, stdout+stderr, "\x1b", args)
+		assert.NotContains(t, stdout+stderr, "\u202e", args)
 	}
 }
 

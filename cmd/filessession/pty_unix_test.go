@@ -26,8 +26,8 @@ type screen struct {
 	done chan struct{} // closed when the screen has ended
 
 	mu   sync.Mutex
-	text bytes.Buffer // all that was printed
-	seen int          // how much of it await has passed
+	text bytes.Buffer // everything that was printed
+	seen int          // the length of the part that await has passed
 }
 
 // show starts a program in a terminal of its own. No secret may be on the screen.
@@ -75,7 +75,7 @@ func (s *screen) String() string {
 	return s.text.String()
 }
 
-// await waits until text is on the screen, after what was awaited before.
+// await waits until text is on the screen, behind the text that was awaited last.
 func (s *screen) await(text string) {
 	s.t.Helper()
 	require.Eventually(s.t, func() bool {
@@ -105,7 +105,7 @@ func (s *screen) status() int {
 	return s.cmd.ProcessState.ExitCode()
 }
 
-// echoes reports whether the terminal shows what is typed.
+// echoes reports whether the terminal shows the input.
 func (s *screen) echoes() bool {
 	termios, err := unix.IoctlGetTermios(int(s.tty.Fd()), getTermios)
 	require.NoError(s.t, err)
@@ -123,6 +123,20 @@ func TestALoginAtTheTerminal(t *testing.T) {
 	assert.Zero(t, s.status())
 	assert.True(t, s.echoes())
 	assert.Equal(t, 1, f.Counts().Logins)
+}
+
+func TestALoginWithATypedPasswordKeepsTheRememberedFile(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.logIn(t, "alice")
+	s := f.login(t, "alice")
+	s.await("Password of")
+	s.enter(password + "\n")
+	s.await("After it has ended, header and exec log in again by " + f.path("password"))
+	assert.Zero(t, s.status())
+	f.ExpireUser("alice")
+	_, stderr, status := f.run("header")
+	assert.Zero(t, status, stderr)
 }
 
 func TestStandardInputAndOutputStayFree(t *testing.T) {
@@ -164,7 +178,7 @@ func TestThePasswordStaysHiddenAfterControlZAndFg(t *testing.T) {
 	s.enter("filessession login --url " + f.URL + " --user alice --store file\n")
 	for range 2 {
 		s.await("Password of alice at " + f.URL + ": ")
-		s.enter("canary\x1a") // what was typed before ^Z is dropped
+		s.enter("canary\x1a") // the text before ^Z is dropped
 		s.await("Stopped")
 		s.await("$ ")
 		s.enter("echo visible=$((6*7))\n")
@@ -236,7 +250,7 @@ func TestAWrongCodeAsksForACodeAndNotForThePassword(t *testing.T) {
 	}
 }
 
-func TestTheSMSOfAnEarlierLoginIsAskedFor(t *testing.T) {
+func TestTheCodeOfAnEarlierSMSIsAccepted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	s := f.login(t, "sms")
@@ -336,7 +350,7 @@ func TestAPastedPasswordWithASpaceGetsAHint(t *testing.T) {
 	assert.Zero(t, s.status())
 }
 
-func TestASlowRequestIsNamedOnTheTerminalAlone(t *testing.T) {
+func TestASlowRequestIsNamedOnlyOnATerminal(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.logIn(t, "alice")

@@ -2,26 +2,121 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/filescom/session"
+	"github.com/filescom/session/filestore"
 )
 
-// logInShared logs in and saves the session in the Store, unless another run does so
-// meanwhile: then it returns the session of that run. own tells whose login it was.
+// maxWait is the longest time that a run waits for another one. A test makes it shorter.
+var maxWait = 2 * time.Minute
+
+// patient is a Store whose TryLock returns busy, instead of ErrLocked, after a time.
+type patient struct {
+	session.Store
+	until time.Time
+	busy  error
+}
+
+// waitFor returns a patient Store. other names the run that may hold its lock.
+func waitFor(store session.Store, other string) patient {
+	return patient{store, time.Now().Add(maxWait),
+		fmt.Errorf("waited %v for %s; let that run end, or stop it, then run this command again", maxWait, other)}
+}
+
+// TryLock locks the record.
+func (p patient) TryLock(ctx context.Context) (session.Lock, error) {
+	lock, err := p.Store.TryLock(ctx)
+	if errors.Is(err, session.ErrLocked) && time.Now().After(p.until) {
+		return nil, p.busy
+	}
+	return lock, err
+}
+
+// lock waits for the lock.
+func (p patient) lock(ctx context.Context) (session.Lock, error) {
+	for {
+		lock, err := p.TryLock(ctx)
+		if !errors.Is(err, session.ErrLocked) {
+			return lock, err
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// question is the error of a login that requires an answer of the user. The Store is not
+// locked while the user types, since other commands would wait for the user.
+type question struct {
+	prompt string
+	answer *string // where the answer goes
+}
+
+func (question) Error() string { return "the user has to type an answer" }
+
+// logIn logs in, and asks the user for the password and the code. own reports whether the
+// session is that of this login, and not that of another run.
+func (a *authentication) logIn(ctx context.Context, store session.Store) (s *session.Session, own bool, err error) {
+	var asking session.Lock // one run asks at a time; the others use its session
+	for {
+		s, own, err = a.logInShared(ctx, store)
+		var missing question
+		switch {
+		case !errors.As(err, &missing):
+			return s, own, err
+		case asking == nil: // then try again, since the other run may have logged in
+			if asking, err = a.lockTerminal(ctx); err != nil {
+				return nil, false, err
+			}
+			defer asking.Unlock()
+		default:
+			if *missing.answer, err = a.terminal.ask(ctx, missing.prompt); err != nil {
+				return nil, false, err
+			}
+		}
+	}
+}
+
+// lockTerminal waits until no other run asks for the password or the code of the account.
+func (a *authentication) lockTerminal(ctx context.Context) (session.Lock, error) {
+	path, err := filestore.DefaultPath(a.account.Origin, a.account.User)
+	if err != nil {
+		return nil, err
+	}
+	other := "another run, which asks for the password of " + a.account.User
+	defer startWaiting(other)()
+	return waitFor(filestore.New(path+".terminal"), other).lock(ctx)
+}
+
+// logInShared logs in and saves the session in the Store. If another run does so
+// meanwhile, it returns the session of that run. It asks nobody.
 func (a *authentication) logInShared(ctx context.Context, store session.Store) (s *session.Session, own bool, err error) {
-	stop := startWaiting("another run, which logs in as " + a.account.String())
+	other := "another run, which logs in as " + a.account.User
+	stop := startWaiting(other)
 	defer stop()
 	var called atomic.Bool
-	src := &session.Source{Store: store, Logout: a.client.Delete, Login: func(ctx context.Context) (*session.Session, error) {
-		stop()
-		called.Store(true)
-		return a.login(ctx)
-	}}
-	defer src.Close(context.WithoutCancel(ctx)) // after ^C the login restores the terminal
+	src := &session.Source{
+		Store:  waitFor(store, other),
+		Logout: a.client.Delete,
+		Login: func(ctx context.Context) (*session.Session, error) {
+			stop()
+			called.Store(true)
+			return a.login(ctx)
+		},
+	}
+	defer src.Close(context.WithoutCancel(ctx)) // waits for the login, which ends soon after ctx
 	if a.passwordFile == "" {
-		src.Reset() // the user decides whether a password is tried that was refused before
+		src.Reset() // the user may try a password that was refused before
 	}
 	s, err = src.Session(ctx)
+	if called.Load() && errors.Is(err, session.ErrOutcomeUnknown) {
+		err = unclearLogin{err}
+	}
 	return s, called.Load(), err
 }

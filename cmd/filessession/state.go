@@ -3,18 +3,16 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
+	"strings"
 
-	"github.com/filescom/session"
 	"github.com/filescom/session/filestore"
 )
 
-// state is what is kept beside the sessions. It holds no secret.
+// state is the list of accounts. It holds no secret.
 type state struct {
 	Version  int       `json:"v"`
 	Accounts []account `json:"accounts"` // the last login is the last one
@@ -23,12 +21,15 @@ type state struct {
 // stateVersion is the version of the state that this program writes and reads.
 const stateVersion = 1
 
-// stateFile returns the file of the state. A Store of a file replaces it whole, with
-// mode 0600 and under a lock, which suits the state as well as a session.
+// stateFile returns the file of the state. It is a filestore, which replaces the file as
+// a whole, under a lock.
 func stateFile() (*filestore.Store, string, error) {
 	config, err := os.UserConfigDir()
+	if err == nil && !filepath.IsAbs(config) {
+		err = fmt.Errorf("the path %q is relative", config)
+	}
 	if err != nil {
-		return nil, "", fmt.Errorf("cannot find the folder for the configuration of this user: %w; set it", err)
+		return nil, "", fmt.Errorf("cannot find the folder for the settings of this user: %w; set HOME or XDG_CONFIG_HOME (on Windows: AppData) to an absolute path", err)
 	}
 	path := filepath.Join(config, "filessession", "accounts.json")
 	return filestore.New(path), path, nil
@@ -42,7 +43,7 @@ func loadState(ctx context.Context) (state, error) {
 	}
 	data, err := file.Load(ctx)
 	if err != nil {
-		return state{}, forState(err)
+		return state{}, stateError{err}
 	}
 	return parseState(data, path)
 }
@@ -58,11 +59,22 @@ func parseState(data []byte, path string) (state, error) {
 	if s.Version > stateVersion {
 		return state{}, fmt.Errorf("the file %q was written by a newer filessession; install that one", path)
 	}
+	for _, a := range s.Accounts {
+		if _, err := a.client(); err != nil || a.Origin == "" || a.User == "" || a.Store != inKeyring && a.Store != inFile {
+			return state{}, fmt.Errorf("the file %q has an account without a user, a site or a known store; remove the file, and log in again", path)
+		}
+	}
 	return s, nil
 }
 
-// forState makes an error of the file speak of the accounts, not of a session.
-func forState(err error) error { return fmt.Errorf("the list of accounts: %w", err) }
+// stateError is an error of the file of the state. Its text names the list of accounts,
+// since that of a filestore names a session.
+type stateError struct{ error }
+
+func (e stateError) Error() string {
+	return strings.NewReplacer("the session in", "the list of accounts in", "no session", "no list of accounts").Replace(e.error.Error())
+}
+func (e stateError) Unwrap() error { return e.error }
 
 // updateState loads the state, changes it and saves it, under its lock.
 func updateState(ctx context.Context, change func(*state)) error {
@@ -70,14 +82,14 @@ func updateState(ctx context.Context, change func(*state)) error {
 	if err != nil {
 		return err
 	}
-	lock, err := lockState(ctx, file)
+	lock, err := waitFor(file, "another run, which changes the list of accounts").lock(ctx)
 	if err != nil {
-		return forState(err)
+		return stateError{err}
 	}
 	defer lock.Unlock()
 	data, err := file.Load(ctx)
 	if err != nil {
-		return forState(err)
+		return stateError{err}
 	}
 	s, err := parseState(data, path)
 	if err != nil {
@@ -88,35 +100,29 @@ func updateState(ctx context.Context, change func(*state)) error {
 		return err
 	}
 	if err := lock.Save(ctx, append(data, '\n'), 0); err != nil {
-		return forState(err)
+		return stateError{err}
 	}
 	return nil
 }
 
-// lockState waits for the lock of the state, which nobody holds for long.
-func lockState(ctx context.Context, file *filestore.Store) (session.Lock, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	for {
-		lock, err := file.TryLock(ctx)
-		if !errors.Is(err, session.ErrLocked) {
-			return lock, err
-		}
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-ctx.Done():
-			return nil, err
-		}
-	}
-}
-
-// checkState returns an error if the state could not be saved, as on a full disk.
+// checkState returns an error if the state cannot be saved, for example on a full disk.
 func checkState(ctx context.Context) error { return updateState(ctx, func(*state) {}) }
 
 // add makes a the last login.
 func (s *state) add(a account) {
 	s.remove(a)
 	s.Accounts = append(s.Accounts, a)
+}
+
+// forget removes a. If the default account changes by it, forget returns a line that names
+// the new one.
+func (s *state) forget(a account) string {
+	n := len(s.Accounts)
+	wasDefault := n > 0 && a.sameUser(s.Accounts[n-1])
+	if s.remove(a); !wasDefault || len(s.Accounts) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("The commands now use %s.\n", s.Accounts[len(s.Accounts)-1])
 }
 
 func (s *state) remove(a account) {

@@ -6,32 +6,35 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 )
 
-// report is what status tells. It holds no secret.
+// report is the output of status. It holds no secret.
 type report struct {
 	User  string     `json:"user"`            // empty: nobody is logged in
-	Site  string     `json:"site"`            // the origin that the session belongs to
-	Until *time.Time `json:"until"`           // null: the server did not say
+	Site  string     `json:"site"`            // the origin of the session
+	Until *time.Time `json:"until"`           // null: the site did not say
 	Store string     `json:"store"`           // keyring or file; empty: nobody is logged in
-	Path  string     `json:"path,omitempty"`  // of the file
-	Works *bool      `json:"works"`           // null: the server could not be asked
-	Error string     `json:"error,omitempty"` // why it does not work, or could not be asked
+	Path  string     `json:"path,omitempty"`  // of the file of the session
+	Files []string   `json:"files,omitempty"` // by which header and exec log in again
+	Works *bool      `json:"works"`           // null: the site did not answer
+	Error string     `json:"error,omitempty"` // why it does not work, or why that is unknown
 }
 
 func newStatus(selected *selection) *cobra.Command {
 	asJSON := false
 	cmd := &cobra.Command{
-		Use:   "status [--json]",
-		Short: "Tell who is logged in, and whether the session works",
-		Long: `status tells who is logged in, where, until when, where the session is kept, and
-whether it still works. For that it makes one call to the site.
+		Use:   "status [--site S | --url U] [--user N] [--json]",
+		Short: "Show the user, the site, and whether the session works",
+		Long: `status shows the user, the site, the time at which the session ends, the place
+where it is kept, and whether it works. To find out, it makes one call to the
+site. It also names the files by which header and exec log in again.
 
 The exit status is 0 if the session works, 3 if there is none or it has ended,
-and 1 if the site could not be asked.`,
+and 1 if the site does not answer.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runStatus(cmd.Context(), cmd.OutOrStdout(), selected, asJSON)
@@ -67,12 +70,15 @@ func runStatus(ctx context.Context, out io.Writer, selected *selection, asJSON b
 	return err
 }
 
-// report asks the Store and the site. It logs nobody in. The error tells why the
-// session does not work.
+// report asks the Store and the site, and does not log in. The error says why the session
+// does not work.
 func (a account) report(ctx context.Context) (report, error) {
 	r := report{User: a.User, Site: a.Origin, Store: a.Store}
 	if a.Store == inFile {
 		r.Path = a.place()
+	}
+	if a.PasswordFile != "" {
+		r.Files = slices.DeleteFunc([]string{a.PasswordFile, a.TOTPSecretFile}, func(path string) bool { return path == "" })
 	}
 	s, err := a.check(ctx)
 	if s != nil {
@@ -124,6 +130,10 @@ func (r report) print(out io.Writer, a account) error {
 	} else if r.Works != nil {
 		works = "no"
 	}
-	_, err := fmt.Fprintf(out, "user   %s\nsite   %s\nuntil  %s\nstore  %s\nworks  %s\n", r.User, r.Site, until, a.place(), works)
+	text := fmt.Sprintf("user   %s\nsite   %s\nuntil  %s\nstore  %s\nworks  %s\n", visible(r.User), r.Site, until, visible(a.place()), works)
+	if files := a.files(); files != "" {
+		text += "again  header and exec log in by " + files + "\n"
+	}
+	_, err := io.WriteString(out, text)
 	return err
 }

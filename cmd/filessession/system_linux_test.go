@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -28,6 +29,7 @@ func TestAFullDiskPostsNoLogin(t *testing.T) {
 	for range 2 {
 		_, stderr, status := f.run("login", "--url", f.URL, "--user", "alice", "--store", "file", "--password-file", "password")
 		assert.Equal(t, 1, status)
+		assert.Contains(t, stderr, "cannot save the list of accounts in ")
 		assert.Contains(t, stderr, "no space left on device; make room on the disk")
 	}
 	assert.Empty(t, f.Requests())
@@ -63,6 +65,23 @@ func fill(t *testing.T, name string) {
 		_, err = file.Write(make([]byte, 4096))
 	}
 	require.True(t, errors.Is(err, syscall.ENOSPC), err)
+}
+
+func TestOutputThatCannotBeWrittenIsAnError(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.logIn(t, "alice")
+	for _, args := range [][]string{{"--help"}, {"login", "--help"}, {}, {"completion", "bash"}, {"status"}, {"status", "--json"}, {"header"}} {
+		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		require.NoError(t, err)
+		var stderr bytes.Buffer
+		cmd := f.command(args...)
+		cmd.Stdout, cmd.Stderr = full, &stderr
+		assert.Error(t, cmd.Run())
+		full.Close()
+		assert.Equal(t, 1, cmd.ProcessState.ExitCode())
+		assert.Equal(t, "filessession: cannot write to standard output: no space left on device; send the output to another place\n", stderr.String())
+	}
 }
 
 func TestNoArgumentListHoldsASecret(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// terminal is the terminal of the user, whatever standard input and output are.
+// terminal is the terminal of the user. Standard input and output may be others.
 type terminal struct {
 	in, out *os.File
 	restore func() // turns the echo on again; nil while it is on
@@ -51,7 +51,7 @@ func (t *terminal) askOnce(ctx context.Context, prompt string) (string, error) {
 	}
 	defer func() {
 		t.show()
-		fmt.Fprintln(t.out) // the line end that was typed is not shown
+		fmt.Fprintln(t.out) // the terminal does not show the line end of the user
 	}()
 	fmt.Fprint(t.out, prompt)
 	type answer struct {

@@ -16,8 +16,8 @@ func openConsole() (in, out *os.File, err error) {
 	return file, file, err
 }
 
-// turnEchoOff returns the function that restores the terminal. The terminal still
-// edits lines and sends signals.
+// turnEchoOff turns the echo off, and returns the function that restores the terminal. The
+// terminal still edits lines and sends signals.
 func turnEchoOff(file *os.File) (restore func(), err error) {
 	fd := int(file.Fd())
 	before, err := unix.IoctlGetTermios(fd, getTermios)
@@ -57,8 +57,8 @@ func suspensions() (suspended, resumed <-chan os.Signal, stop func()) {
 	}
 }
 
-// canBeResumed reports whether the parent is of the same session, as a shell is. The
-// system does not suspend a process that nobody could resume.
+// canBeResumed reports whether the parent is in the same session, as a shell is. The
+// system does not suspend a process that no shell can resume.
 func canBeResumed() bool {
 	own, err := unix.Getsid(0)
 	parent, parentErr := unix.Getsid(os.Getppid())

@@ -18,8 +18,8 @@ func openConsole() (in, out *os.File, err error) {
 	return in, out, nil
 }
 
-// turnEchoOff returns the function that restores the console. The console still edits
-// lines and sends signals.
+// turnEchoOff turns the echo off, and returns the function that restores the console. The
+// console still edits lines and sends signals.
 func turnEchoOff(file *os.File) (restore func(), err error) {
 	console := windows.Handle(file.Fd())
 	var before uint32
@@ -33,7 +33,7 @@ func turnEchoOff(file *os.File) (restore func(), err error) {
 	return func() { windows.SetConsoleMode(console, before) }, nil
 }
 
-// suspensions returns channels that never receive: Windows suspends no process.
+// suspensions returns channels that never receive, since Windows suspends no process.
 func suspensions() (suspended, resumed <-chan os.Signal, stop func()) { return nil, nil, func() {} }
 
 func suspend() {}

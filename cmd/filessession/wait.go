@@ -9,9 +9,9 @@ import (
 	"golang.org/x/term"
 )
 
-// startWaiting prints what the program waits for if that takes longer than a second,
-// and erases the line at the end. It prints nothing if standard error is no terminal.
-// Where NO_COLOR is set it uses no escape sequence, so the line stays.
+// startWaiting prints the thing that the program waits for, if that takes longer than a
+// second. stop erases the line. If standard error is not a terminal, nothing is printed.
+// If NO_COLOR is set, there is no escape sequence, and the line stays.
 func startWaiting(thing string) (stop func()) {
 	if !term.IsTerminal(int(os.Stderr.Fd())) {
 		return func() {}
@@ -28,7 +28,7 @@ func startWaiting(thing string) (stop func()) {
 		defer mu.Unlock()
 		if !stopped {
 			printed = true
-			fmt.Fprintf(os.Stderr, "%sWaiting for %s…%s", before, thing, after)
+			fmt.Fprintf(os.Stderr, "%sWaiting for %s…%s", before, visible(thing), after)
 		}
 	})
 	return func() {
