@@ -71,7 +71,7 @@ func TestALoginWithoutASessionInItsAnswerIsASentence(t *testing.T) {
 	args := []string{"login", "--url", f.URL, "--user", "alice", "--store", "file", "--password-file", "password"}
 	for _, says := range []string{
 		"^filessession: the answer holds no session; check the name of the site, .*; a session may have been made, which ends by itself\n$",
-		"^filessession: the last login failed: the answer holds no session; .* by another run: 201 Created .*. Try again in [12]s\n$",
+		"^filessession: the last login failed: the answer holds no session; .* by another run: 201 Created: invalid response .*. Try again in [12]s\n$",
 	} {
 		_, stderr, status := f.run(args...)
 		assert.Equal(t, 1, status)
