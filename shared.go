@@ -449,30 +449,26 @@ func isShared(err error) bool {
 }
 
 // revokeShared is Revoke of a Source with a Store. It waits for a running login of
-// its Source. Callers that need a session wait until it returns. So does another
-// Revoke, which then has nothing to do unless this one failed.
+// its Source. Callers that need a session wait until it returns. Another Revoke
+// shares its outcome.
 func (src *Source) revokeShared(ctx context.Context) error {
 	ctx, cancel := liveContext(ctx)
 	defer cancel()
 	src.mu.Lock()
-	for src.shared.revoking != nil && !src.closed {
-		other := src.shared.revoking
-		src.mu.Unlock()
-		if err := waitFor(ctx, other.done); err != nil {
-			return err
-		}
-		src.mu.Lock()
-		if !src.closed && other.logoutErr == nil {
-			src.mu.Unlock()
-			return nil
-		}
-	}
 	if src.closed {
 		src.mu.Unlock()
 		return errClosed
 	}
-	revocation := &loginCall{done: make(chan struct{}), logoutErr: errors.New("Source.Logout did not return")}
-	src.shared.revoking = revocation
+	if other := src.shared.revoking; other != nil {
+		src.mu.Unlock()
+		if err := waitFor(ctx, other.ended); err != nil {
+			return err
+		}
+		return other.logoutErr
+	}
+	call := &loginCall{done: make(chan struct{}), ended: make(chan struct{})}
+	call.logoutErr = errors.New("session: Source.Logout did not return")
+	src.shared.revoking = call
 	held := src.swap(nil)
 	login := src.running
 	if login != nil {
@@ -483,33 +479,35 @@ func (src *Source) revokeShared(ctx context.Context) error {
 		src.mu.Lock()
 		defer src.mu.Unlock()
 		src.shared.revoking = nil
+		close(call.ended)
 		if src.closed { // Close has already closed done
 			return
 		}
 		if held != nil {
 			src.keep(held)
 		}
-		close(revocation.done)
+		close(call.done)
 	}()
 	if login != nil {
 		if err := waitFor(ctx, login.ended); err != nil {
+			call.logoutErr = err
 			return err
 		}
 	}
-	held, revocation.logoutErr = src.revokeRecord(ctx, revocation, held)
+	held, call.logoutErr = src.revokeRecord(ctx, call, held)
 	if login != nil && login.closePanic != nil {
 		panic(login.closePanic)
 	}
-	return revocation.logoutErr
+	return call.logoutErr
 }
 
 // revokeRecord logs out the session in the Store and those of this Source. Then it
 // removes the session from the Store. A session whose log-out fails stays where it
 // is: revokeRecord returns held unless it has logged held out.
-func (src *Source) revokeRecord(ctx context.Context, revocation *loginCall, held *keptSession) (*keptSession, error) {
+func (src *Source) revokeRecord(ctx context.Context, call *loginCall, held *keptSession) (*keptSession, error) {
 	lock, err := src.tryLock(ctx)
 	for n := 1; errors.Is(err, ErrLocked); n++ {
-		if err := revocation.pause(ctx, n); err != nil {
+		if err := call.pause(ctx, n); err != nil {
 			return held, err
 		}
 		lock, err = src.tryLock(ctx)

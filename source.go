@@ -522,7 +522,8 @@ func (src *Source) Close(ctx context.Context) error {
 //
 // With a Store, Revoke logs out for all Sources that share it: it waits for the lock
 // of the record, logs the stored session out, and removes it. If Revoke fails before
-// that, or if the log-out fails, the session stays in use and in the record.
+// that, or if the log-out fails, the session stays in use and in the record. Calls at
+// the same time share one outcome.
 func (src *Source) Revoke(ctx context.Context) error {
 	if err := src.checkContext(ctx); err != nil {
 		return err
