@@ -30,24 +30,27 @@ func Example() {
 	}}
 	defer src.Close(ctx)
 
-	s, err := src.Session(ctx)
-	if err != nil {
-		log.Print(err)
-		return
-	}
-	config := files.Config{EndpointOverride: s.BaseURL, SessionId: s.ID, UserAgent: s.UserAgent}.Init().
-		SetCustomClient(&http.Client{Transport: &session.Transport{Source: src}})
-	it, err := (&folder.Client{Config: config}).ListFor(files.FolderListForParams{Path: "/"}, files.WithContext(ctx))
-	if err != nil {
-		log.Print(err)
-		return
-	}
-	for file, err := range it.All() {
+	list := func() error {
+		s, err := src.Session(ctx)
 		if err != nil {
-			log.Print(err)
-			return
+			return err
 		}
-		fmt.Println(file.Path)
+		config := files.Config{EndpointOverride: s.BaseURL, SessionId: s.ID, UserAgent: s.UserAgent}.Init().
+			SetCustomClient(&http.Client{Transport: &session.Transport{Source: src}})
+		it, err := (&folder.Client{Config: config}).ListFor(files.FolderListForParams{Path: "/"}, files.WithContext(ctx))
+		if err != nil {
+			return err
+		}
+		for file, err := range it.All() {
+			if err != nil {
+				return err
+			}
+			fmt.Println(file.Path)
+		}
+		return nil
+	}
+	if err := list(); err != nil {
+		fmt.Println(err)
 	}
 	// Output:
 	// a.txt
