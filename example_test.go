@@ -48,12 +48,9 @@ func list(ctx context.Context, s *session.Session) error {
 	}
 	req.Header.Set(session.AuthHeader, s.ID)
 	req.Header.Set("User-Agent", s.UserAgent) // the session may be bound to it
-	hc := &http.Client{
-		Timeout: time.Minute,
-		CheckRedirect: func(*http.Request, []*http.Request) error { // net/http would send the session to any host
-			return http.ErrUseLastResponse
-		},
-	}
+	hc := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse // net/http would send the session to any host
+	}}
 	resp, err := hc.Do(req)
 	if err != nil {
 		return err
@@ -64,6 +61,25 @@ func list(ctx context.Context, s *session.Session) error {
 	}
 	fmt.Println("listed the folder:", resp.StatusCode)
 	return nil
+}
+
+// Log out a session of which only the ID is known. The options name its site.
+func ExampleDelete() {
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
+	defer srv.Close()
+	ctx := context.Background()
+	s, err := session.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"}, session.WithBaseURL(srv.URL))
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	id := s.ID
+	if err := session.Delete(ctx, &session.Session{ID: id}, session.WithBaseURL(srv.URL)); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("live sessions:", len(srv.Sessions()))
+	// Output:
+	// live sessions: 0
 }
 
 // A Client keeps its options and serves any number of users.
@@ -94,18 +110,21 @@ func ExampleWithOTP() {
 		Username: "alice", Password: "secret", OTP: "123456", Methods: []string{"totp", "sms"},
 	})
 	defer srv.Close()
-	ctx := context.Background()
+	ctx, site := context.Background(), srv.URL
 
 	ask := func(ctx context.Context, challenge *session.TwoFactorError) (string, error) {
 		fmt.Println("Enter a code by one of", challenge.Methods)
 		return "123456", nil // ask the user
 	}
-	s, err := session.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"},
-		session.WithBaseURL(srv.URL), session.WithOTP(ask))
+	c, err := session.NewClient(session.WithBaseURL(site), session.WithOTP(ask))
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer session.Delete(ctx, s)
+	s, err := c.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Delete(ctx, s)
 	fmt.Println("logged in:", s.ID != "")
 	// Output:
 	// Enter a code by one of [totp sms]
@@ -251,7 +270,7 @@ func ExampleTransport() {
 		return c.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"})
 	}}
 	defer src.Close(ctx) // logs out
-	hc := &http.Client{Transport: &session.Transport{Source: src}, Timeout: time.Minute}
+	hc := &http.Client{Transport: &session.Transport{Source: src}}
 	s, err := src.Session(ctx)
 	if err != nil {
 		log.Print(err)

@@ -39,7 +39,7 @@ func demo(ctx context.Context) error {
 	defer srv.Close()
 	fmt.Println("A fake Files.com is at", srv.URL, "with the user alice, who has a second factor.")
 	code := func(_ context.Context, challenge *session.TwoFactorError) (string, error) {
-		fmt.Printf("The server requires a second factor (%s); the demo knows the code.\n", strings.Join(challenge.Methods, ", "))
+		fmt.Printf("The server requires a second factor (%s). The demo knows the code.\n", strings.Join(challenge.Methods, ", "))
 		return "123456", nil // a program asks its user here, also for FILES_SITE
 	}
 	return run(ctx, session.CreateParams{Username: "alice", Password: "secret"},
@@ -76,7 +76,7 @@ func run(ctx context.Context, params session.CreateParams, opts ...session.Optio
 
 // list asks for the root folder.
 func list(ctx context.Context, s *session.Session) (status string, err error) {
-	hc := &http.Client{Transport: &session.Transport{Source: session.StaticSource(s)}, Timeout: 30 * time.Second}
+	hc := &http.Client{Transport: &session.Transport{Source: session.StaticSource(s)}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.BaseURL+"/api/rest/v1/folders/?per_page=1", nil)
 	if err != nil {
 		return "", err

@@ -91,6 +91,38 @@ func TestTheOfficialSDKStaysLoggedInThroughOurTransport(t *testing.T) {
 	assert.Empty(t, srv.Sessions())
 }
 
+// A session that the SDK knows keeps it from sending the API key of the
+// environment. The Transport replaces that session after it has ended.
+func TestTheOfficialSDKSendsNoAPIKeyBesideOurSession(t *testing.T) {
+	t.Setenv("FILES_API_KEY", "canary")
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
+	defer srv.Close()
+	var keys, agents []string
+	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		keys = append(keys, r.Header.Get("X-FilesAPI-Key"))
+		agents = append(agents, r.UserAgent())
+		w.Header().Set("Content-Type", "application/json")
+		w.Write([]byte("[]"))
+	})
+	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) {
+		return session.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"}, session.WithBaseURL(srv.URL))
+	}}
+	defer src.Close(t.Context())
+	s, err := src.Session(t.Context())
+	require.NoError(t, err)
+	hc := &http.Client{Transport: &session.Transport{Source: src}}
+	through := files.Config{EndpointOverride: srv.URL, SessionId: s.ID, UserAgent: s.UserAgent}.Init().SetCustomClient(hc)
+	require.NoError(t, list(through))
+	srv.Expire(s.ID)
+	require.NoError(t, list(through))
+	assert.Equal(t, 2, srv.Counts().Logins)
+	assert.Equal(t, []string{"", ""}, keys)
+	assert.Equal(t, []string{s.UserAgent, s.UserAgent}, agents)
+
+	require.NoError(t, list(files.Config{EndpointOverride: srv.URL}.Init().SetCustomClient(hc)))
+	assert.Equal(t, "canary", keys[2], "without SessionId the SDK sends the key")
+}
+
 // The SDK behaves against the fake server as the contract says of the real one.
 func TestTheOfficialSDKBehavesAsTheContractSays(t *testing.T) {
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
