@@ -78,7 +78,7 @@ func TestSnippetsOfTheREADMEAreExecuted(t *testing.T) {
 
 func TestCIRunsTheTestCommandOfTheREADME(t *testing.T) {
 	t.Parallel()
-	command := regexp.MustCompile("`(go test [^`]*)`").FindStringSubmatch(readFile(t, "README.md"))
+	command := regexp.MustCompile(`(?m)^\$ (go test .*)$`).FindStringSubmatch(readFile(t, "README.md"))
 	require.NotNil(t, command)
 	assert.Contains(t, readFile(t, ".ci/run"), command[1])
 }
