@@ -63,7 +63,7 @@ func explainAnswer(text string) string {
 		{"NOREPLICAS", "the server has too few replicas to take writes; start them, or lower its min-replicas-to-write"},
 		{"MISCONF", "the server cannot save to its disk, so it takes no writes; repair its disk"},
 		{"OOM command", "the memory of the server is full; raise its maxmemory"},
-		{"WRONGTYPE", "the key holds another kind of value; use another key"},
+		{"WRONGTYPE", "the key, or that of its lock, holds another kind of value; use another key"},
 		{"LOADING", "the server is still starting; try again later"},
 		{"MASTERDOWN", "the server is a replica that has lost its primary; connect to the primary"},
 		{"CLUSTERDOWN", "the cluster is down; start its other nodes"},
