@@ -94,11 +94,7 @@ func (s *Store) Load(ctx context.Context) ([]byte, error) {
 	if _, err := s.lockKey(); err != nil {
 		return nil, err
 	}
-	var record string
-	_, err := call(ctx, func() (err error) {
-		record, err = s.get(ctx).Text()
-		return err
-	})
+	record, _, err := call(ctx, s.get)
 	if errors.Is(err, redis.Nil) {
 		return nil, nil
 	}
@@ -226,48 +222,42 @@ func (l *lock) extend(ctx context.Context) {
 	}
 }
 
-// run runs a script on the keys of lock and record. It returns its result, and
-// otherwise as call does.
-func (l *lock) run(ctx context.Context, script *redis.Script, args ...any) (result bool, ended <-chan struct{}, err error) {
-	var answer bool
-	ended, err = call(ctx, func() (err error) {
-		answer, err = script.Run(ctx, l.store.client, []string{l.key, l.store.key}, append([]any{l.owner}, args...)...).Bool()
-		return err
+// run runs a script on the keys of lock and record. It returns as call does.
+func (l *lock) run(ctx context.Context, script *redis.Script, args ...any) (bool, <-chan struct{}, error) {
+	return call(ctx, func(ctx context.Context) (bool, error) {
+		return script.Run(ctx, l.store.client, []string{l.key, l.store.key}, append([]any{l.owner}, args...)...).Bool()
 	})
-	if err != nil {
-		return false, ended, err
-	}
-	return answer, ended, nil
 }
 
-// get gets the record from the primary. A client of a cluster, or one of another
+// get returns the record of the primary. A client of a cluster, or one of another
 // kind, may send GET to a replica, but sends a script to the primary.
-func (s *Store) get(ctx context.Context) *redis.Cmd {
+func (s *Store) get(ctx context.Context) (string, error) {
 	if client, ok := s.client.(*redis.Client); ok {
-		return client.Do(ctx, "GET", s.key)
+		return client.Get(ctx, s.key).Result()
 	}
-	return loadScript.Run(ctx, s.client, []string{s.key})
+	return loadScript.Run(ctx, s.client, []string{s.key}).Text()
 }
 
 // call calls f in a goroutine. It returns when f has ended or ctx ends: a client
 // without the option ContextTimeoutEnabled reads until its own timeouts, and none
 // heeds a cancel. The channel is closed when f has ended. It is nil if f was not
 // called.
-func call(ctx context.Context, f func() error) (<-chan struct{}, error) {
+func call[T any](ctx context.Context, f func(context.Context) (T, error)) (T, <-chan struct{}, error) {
+	var none, result T
 	if ctx.Err() != nil {
-		return nil, ctx.Err()
+		return none, nil, ctx.Err()
 	}
 	var err error
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		err = f()
+		result, err = f(ctx)
 	}()
 	select {
 	case <-ended:
-		return ended, err
+		return result, ended, err
 	case <-ctx.Done():
-		return ended, ctx.Err()
+		return none, ended, ctx.Err()
 	}
 }
 
