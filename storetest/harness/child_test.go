@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -27,6 +28,7 @@ type task struct {
 	Backend, Address string // of the Store
 	URL              string // of the server
 	PasswordFile     string
+	From             string // the address from which the server is called; empty: any
 
 	Workers  int           // that call the server, each through one Transport
 	Calls    int           // of each worker; 0: until stdin ends
@@ -52,6 +54,16 @@ func (o outcome) failed() (n int) {
 		n += count
 	}
 	return n
+}
+
+// add adds another outcome.
+func (o *outcome) add(other outcome) {
+	o.Calls += other.Calls
+	o.Torn += other.Torn
+	o.Good = o.Good && other.Good
+	for kind, n := range other.Failed {
+		o.Failed[kind] += n
+	}
 }
 
 // runChild does a task and ends the process.
@@ -83,7 +95,11 @@ func runChild(text string) {
 
 // call calls the server through a Transport.
 func (t task) call(store session.Store, stop <-chan struct{}) outcome {
-	hc := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	dialer := &net.Dialer{}
+	if t.From != "" {
+		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(t.From)}
+	}
+	hc := &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, MaxIdleConnsPerHost: 64}}
 	c, err := session.NewClient(session.WithBaseURL(t.URL), session.WithHTTPClient(hc), session.WithRetries(0))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -160,6 +176,8 @@ func kindOf(err error) string {
 	kind := "other: " + err.Error()
 	var wait *session.BackoffError
 	switch {
+	case strings.Contains(err.Error(), "sessions of this site may be bound to an address"):
+		return "bound to an address"
 	case errors.Is(err, session.ErrLockedOut):
 		kind = "locked out"
 	case errors.Is(err, session.ErrInvalidUsernameOrPassword):

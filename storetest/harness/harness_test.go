@@ -8,9 +8,13 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -174,12 +178,7 @@ func (f *fleet) wait(children []*child) outcome {
 	for _, c := range children {
 		select {
 		case o := <-c.result:
-			sum.Calls += o.Calls
-			sum.Torn += o.Torn
-			sum.Good = sum.Good && o.Good
-			for kind, n := range o.Failed {
-				sum.Failed[kind] += n
-			}
+			sum.add(o)
 		case <-time.After(2 * time.Minute):
 			f.Fatal("a process does not end")
 		}
@@ -443,4 +442,51 @@ func TestElevenProcessesThatWaitForAKilledOneMakeOneLogin(t *testing.T) {
 		f.want("logins", f.Counts().Logins, 1)
 		f.report("S22", "1 killed in Login, 11 waiting", "%d login, %d failed, all done after %v", f.Counts().Logins, sum.failed(), took.Round(10*time.Millisecond))
 	})
+}
+
+// S24
+func TestMachinesWhoseSessionsAreBoundToAnAddressBackOff(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has more than one loopback address from the start")
+	}
+	each(t, func(f *fleet) {
+		f.bindAddresses()
+		const lasts = 20 * time.Second
+		sum := outcome{Failed: map[string]int{}}
+		for end := time.Now().Add(lasts); time.Now().Before(end); { // a cron job on two machines
+			var runs []*child
+			for _, address := range []string{"127.0.0.2", "127.0.0.3"} {
+				runs = append(runs, f.start(func(t *task) { t.From = address }))
+			}
+			sum.add(f.wait(runs))
+		}
+		told := sum.Failed["bound to an address"]
+		f.want("calls that failed for another reason", sum.failed()-told, 0)
+		if told == 0 {
+			f.Error("no error says that sessions may be bound to an address")
+		}
+		// The first login, two turns, and one login after each wait of at least 0.5, 1, 2, 4 and 8 s.
+		if logins := f.Counts().Logins; logins < 3 || logins > 8 || f.posts() != logins {
+			f.Errorf("%d calls in %v made %d logins and %d POSTs, want 3 to 8 of both", sum.Calls, lasts, logins, f.posts())
+		}
+		f.report("S24", fmt.Sprintf("2 addresses, one run after another for %v", lasts), "%d logins for %d runs; %d were told that sessions may be bound to an address",
+			f.Counts().Logins, sum.Calls, told)
+	})
+}
+
+// bindAddresses makes the server refuse a session to any address except the one that
+// made it: a server before it puts the address in place of the User-Agent.
+func (f *fleet) bindAddresses() {
+	f.Helper()
+	f.BindUserAgent()
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, err := net.SplitHostPort(r.RemoteAddr)
+		if err != nil {
+			panic(err)
+		}
+		r.Header.Set("User-Agent", host)
+		f.ServeHTTP(w, r)
+	}))
+	f.Cleanup(front.Close)
+	f.task.URL = front.URL
 }
