@@ -45,7 +45,7 @@ func TestAFullDiskKeepsTheOldRecord(t *testing.T) {
 	l.Unlock()
 }
 
-func TestADiskThatIsReadOnlyIsReadButNotLocked(t *testing.T) {
+func TestAReadOnlyDiskIsReadButNotLocked(t *testing.T) {
 	t.Parallel()
 	folder := mount(t, "64k")
 	path := filepath.Join(folder, "session.json")
