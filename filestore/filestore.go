@@ -123,7 +123,7 @@ func (s *Store) Load(ctx context.Context) ([]byte, error) {
 }
 
 // TryLock locks the record. It makes the folder if there is none. The Lock is safe for
-// concurrent use.
+// concurrent use: it runs one method at a time.
 func (s *Store) TryLock(ctx context.Context) (session.Lock, error) {
 	if err := s.check(ctx); err != nil {
 		return nil, err

@@ -41,8 +41,8 @@ const (
 )
 
 // Store is a [session.Store] in the keyring. It is safe for concurrent use. The methods
-// of the zero value return an error, since it has no names. A method waits for the
-// keyring for at most 5 seconds, the calls of other goroutines included.
+// of the zero value return an error, since it has no names. A method waits at most 5
+// seconds for the keyring.
 type Store struct{ service, user string }
 
 // New returns the Store of the record that the keyring keeps under service, such as
@@ -75,7 +75,8 @@ func (s *Store) Load(ctx context.Context) ([]byte, error) {
 }
 
 // TryLock locks the record. It makes the file of the lock if there is none, and does
-// not call the keyring. The Lock is safe for concurrent use.
+// not call the keyring. The Lock is safe for concurrent use: it runs one method at a
+// time.
 func (s *Store) TryLock(ctx context.Context) (session.Lock, error) {
 	if err := s.check(); err != nil {
 		return nil, err
