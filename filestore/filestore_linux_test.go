@@ -41,7 +41,7 @@ func TestAFullDiskKeepsTheOldRecord(t *testing.T) {
 	left, err := filepath.Glob(path + ".tmp-*")
 	require.NoError(t, err)
 	assert.Empty(t, left)
-	require.NoError(t, l.Remove(t.Context()), "what is there can be removed")
+	require.NoError(t, l.Remove(t.Context()), "a record can be removed from a full disk")
 	l.Unlock()
 }
 

@@ -337,7 +337,7 @@ func TestAKilledProcessLeavesAWholeRecordAndNoLock(t *testing.T) {
 	save(t, filestore.New(path), "record")
 	left, err := filepath.Glob(path + ".tmp-*")
 	require.NoError(t, err)
-	assert.Empty(t, left, "the next Save removes what the killed processes left")
+	assert.Empty(t, left, "the next Save removes the files of the killed processes")
 }
 
 func BenchmarkLoad(b *testing.B) {

@@ -8,8 +8,8 @@
 //
 // The record is at the key that [New] is given. The lock is at "{key}:lock", or at
 // "key:lock" if the key has a hash tag of its own. So both have one hash slot, as
-// scripts in a cluster require. A user of an ACL needs the right to run EVAL, EVALSHA,
-// GET, SET, DEL and PEXPIRE on both.
+// scripts in a cluster require. A user of an ACL requires the right to run EVAL,
+// EVALSHA, GET, SET, DEL and PEXPIRE on both.
 //
 // The lock is a lease of 15 seconds. It is extended every 3 seconds while it is held.
 // If its process dies, the lock is free within 15 seconds. If the process is stopped
@@ -283,8 +283,8 @@ func (s *Store) lockKey() (string, error) {
 	return "", fmt.Errorf("no lock can have the hash slot of the key %q; put a part of the key in braces, as in {session}:alice, or use no braces", s.key)
 }
 
-// hashTag returns the part of a key that decides on its slot: what is between the
-// first "{" and the next "}", or the whole key if there is nothing between them.
+// hashTag returns the part of a key that decides on its slot: the text between the
+// first "{" and the next "}", or the whole key if there is no such text.
 func hashTag(key string) string {
 	if _, rest, found := strings.Cut(key, "{"); found {
 		if tag, _, found := strings.Cut(rest, "}"); found && tag != "" {

@@ -147,7 +147,7 @@ func TestRedisForgetsARecordAfterItsTTL(t *testing.T) {
 	assert.Empty(t, load(t, store))
 }
 
-// tap is a hook that tells of each script that has run.
+// tap is a hook that sends each script that has run.
 type tap chan redis.Cmder
 
 func (tap) DialHook(next redis.DialHook) redis.DialHook                                  { return next }
@@ -371,7 +371,7 @@ func assertQuiet(t *testing.T, err error) {
 	assert.NoError(t, errors.Unwrap(err))
 }
 
-func TestErrorsMatchWhatErrorsIsKnows(t *testing.T) {
+func TestErrorsMatchThoseOfTheClient(t *testing.T) {
 	t.Parallel()
 	mini, client := newMini(t)
 	store := redisstore.New(client, "session")
@@ -399,7 +399,7 @@ func TestErrorsMatchWhatErrorsIsKnows(t *testing.T) {
 	assert.NotContains(t, err.Error(), addr)
 }
 
-func TestAPoolThatIsInUseIsNamed(t *testing.T) {
+func TestTheErrorSaysThatAllConnectionsAreInUse(t *testing.T) {
 	t.Parallel()
 	mini := miniredis.RunT(t)
 	client := newClient(t, &redis.Options{Addr: mini.Addr(), PoolSize: 1, PoolTimeout: time.Millisecond, MaxRetries: -1})

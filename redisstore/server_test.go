@@ -157,7 +157,7 @@ func TestAUserWhoMayOnlyReadLoadsTheRecordAndLocksNothing(t *testing.T) {
 	require.ErrorContains(t, err, "allow EVAL, EVALSHA, GET, SET, DEL and PEXPIRE on the keys of record and lock")
 }
 
-func TestAUserWithTheDocumentedRightsNeedsNoOthers(t *testing.T) {
+func TestTheDocumentedRightsAreEnough(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	require.NoError(t, s.client().Do(t.Context(), "ACL", "SETUSER", "worker", "on", ">secret", "~session", "~{session}:lock",
@@ -226,7 +226,7 @@ func TestAKeyThatHoldsAnotherKindOfValueIsRefusedAndKept(t *testing.T) {
 	assert.EqualValues(t, 1, s.client().LLen(t.Context(), "{locked}:lock").Val())
 }
 
-func TestAServerThatIsGoneIsAnErrorAndIsUsedAgainWhenItIsBack(t *testing.T) {
+func TestAServerThatWasGoneIsUsedAgain(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	store := redisstore.New(s.client(), "session")
@@ -252,7 +252,7 @@ func TestAServerThatIsGoneIsAnErrorAndIsUsedAgainWhenItIsBack(t *testing.T) {
 	assert.Equal(t, "next", load(t, store))
 }
 
-func TestALockOutlivesARestartOfAServerThatKeepsIt(t *testing.T) {
+func TestALockOutlivesARestartOfAServerThatSavesIt(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, "--appendonly", "yes", "--appendfsync", "always")
 	scripts := make(tap, 10)
@@ -300,7 +300,7 @@ func TestEveryMethodEndsWithItsContextWhenTheServerHangs(t *testing.T) {
 }
 
 // A proxy keeps back the answer of Redis, which has taken the lock.
-func TestALockWhoseAnswerDoesNotArriveIsFreed(t *testing.T) {
+func TestALockIsFreedIfItsAnswerDoesNotArrive(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	proxy := newProxy(t, s.addr)
@@ -369,7 +369,8 @@ func (p *proxy) forward(client net.Conn, addr string) {
 	})
 }
 
-// pump copies from one connection to another what pass lets through.
+// pump copies from one connection to another, except the pieces for which pass
+// returns false.
 func pump(from, to net.Conn, pass func() bool) {
 	buffer := make([]byte, 64<<10)
 	for {

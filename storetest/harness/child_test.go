@@ -23,7 +23,7 @@ import (
 // password is in a file.
 const childVariable = "SESSION_HARNESS_CHILD"
 
-// task is what a child process does.
+// task is the work of a child process.
 type task struct {
 	Backend, Address string // of the Store
 	URL              string // of the server
@@ -41,7 +41,7 @@ type task struct {
 	FailSave  int           // the first Save that fails, from 1; 0: none
 }
 
-// outcome is what a child process writes to stdout at its end.
+// outcome is the report that a child process writes to stdout at its end.
 type outcome struct {
 	Calls  int
 	Failed map[string]int // how many calls failed, by the kind of the error
@@ -247,8 +247,8 @@ func counter(n int) string {
 	return fmt.Sprintf("%d %s %d", n, strings.Repeat("x", n%1000), n)
 }
 
-// steps are the steps of a login: load, lock, load, save, Login, its answer, save,
-// unlock. Each is counted at its end, except that of Login at its start.
+// steps counts the steps of a login: load, lock, load, save, Login, its answer, save,
+// unlock. Each is counted at its end, except Login, which is counted at its start.
 type steps struct {
 	task  task
 	mu    sync.Mutex
