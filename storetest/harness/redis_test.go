@@ -5,6 +5,7 @@ package harness
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -19,7 +20,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// quiet is a logger for clients whose server is expected to be gone.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
+
 func init() {
+	redis.SetLogger(quiet{})
 	backends["redis"] = backend{
 		open: func(addr string) (session.Store, error) {
 			client := redis.NewClient(&redis.Options{Addr: addr})
