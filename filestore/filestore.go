@@ -1,21 +1,27 @@
 // Package filestore keeps a session in a file, for the processes of one user on
 // one machine. It runs on Linux, macOS, the BSDs and Windows.
 //
-// The file has mode 0600, in a folder of mode 0700; the package makes both. It
-// refuses a file that another user could have written or read, and a folder in which
-// another user could replace the file: those of another owner, of a mode that lets
-// others in, and symbolic links. A folder that exists may have any mode that lets
-// nobody else write. On Windows neither owner nor mode is checked: keep the file in
-// the profile of its user, as [DefaultPath] does.
+// The file has mode 0600, in a folder of mode 0700. The package makes both, whatever
+// the umask. A folder that exists may have any mode that lets nobody else write.
+//
+// A file is refused if another user may have read or written it: if its owner is
+// another user, if its mode gives others any right, or if it is a symbolic link. A
+// folder is refused if another user can replace its files. The folders above it are
+// not checked: use a path on which no other user can rename a folder. On Windows
+// neither owner nor mode is checked: keep the file in the profile of its user, as
+// [DefaultPath] does.
 //
 // A record is written to a temporary file, which then replaces the old one. So a
-// reader needs no lock, and a crash or a full disk leaves the old record as it is.
-// The file with ".lock" added to its name carries the lock. The system frees the
-// lock when its process ends, however it ends. The package never removes that file:
-// two processes could then each hold a lock, of two files of one name.
+// reader needs no lock, and a crash or a full disk leaves the old record as it is. The
+// lock is on a second file, with ".lock" added to the name. The system frees it when
+// its process ends, however it ends. The package never removes that file: two
+// processes could then each lock a file of that name.
 //
-// Use a local disk. A network file system may not lock, may not replace a file at
-// once, and can hang a call beyond its context.
+// The package owns the names that begin with that of the file and go on with ".lock"
+// or ".tmp-". Keep no other file there.
+//
+// Network file systems are not supported. They may not lock, may show a part of a
+// record, and can hang a call beyond its context.
 package filestore
 
 import (
@@ -39,17 +45,17 @@ import (
 // maxSize is how long a record may be, in bytes.
 const maxSize = 64 << 10
 
-// Store is a [session.Store] in a file. It is safe for concurrent use. The zero
-// value has no path, and its methods return an error. A file that is empty holds no
+// Store is a [session.Store] in a file. It is safe for concurrent use. The methods of
+// the zero value return an error, since it has no path. A file that is empty holds no
 // record. A record of more than 64 KiB is neither read nor saved.
 type Store struct {
 	path string // absolute
 	err  error  // of New
 }
 
-// New returns the Store of the file at path, and makes nothing yet. A relative path
-// is taken from the working directory of this moment. If the path is empty, every
-// method of the Store returns an error.
+// New returns the Store of the file at path. It makes no file yet. A relative path is
+// taken from the working directory at the time of the call. If the path is empty, the
+// methods of the Store return an error.
 func New(path string) *Store {
 	if path == "" {
 		return &Store{}
@@ -62,9 +68,9 @@ func New(path string) *Store {
 }
 
 // DefaultPath returns the path for the session of a user of the site at origin, such
-// as "https://mysite.files.com": a file in the folder "filessession" under
-// [os.UserConfigDir]. Its name is a hash of both, so that it tells neither. The case
-// of the origin does not count, nor does a slash at its end.
+// as "https://mysite.files.com". The file is in the folder "filessession" under
+// [os.UserConfigDir]. Its name is a hash, which shows neither origin nor user. The
+// case of the origin is ignored, and so is a slash at its end.
 func DefaultPath(origin, user string) (string, error) {
 	origin = strings.ToLower(strings.TrimSuffix(strings.TrimSpace(origin), "/"))
 	if origin == "" {
@@ -75,13 +81,13 @@ func DefaultPath(origin, user string) (string, error) {
 	}
 	config, err := os.UserConfigDir()
 	if err != nil {
-		return "", fmt.Errorf("cannot find the folder for the configuration of this user: %w; set it, or give filestore.New a path", err)
+		return "", fmt.Errorf("cannot find the folder for the configuration of this user: %w; set the variable, or give filestore.New a path", err)
 	}
 	hash := sha256.Sum256([]byte(origin + "\x00" + user))
 	return filepath.Join(config, "filessession", fmt.Sprintf("%x.json", hash[:16])), nil
 }
 
-// Load returns the record, nil if there is no file or an empty one.
+// Load returns the record. It is empty if there is no file, or an empty one.
 func (s *Store) Load(ctx context.Context) ([]byte, error) {
 	if err := s.check(ctx); err != nil {
 		return nil, err
@@ -116,12 +122,13 @@ func (s *Store) Load(ctx context.Context) ([]byte, error) {
 	return record.Bytes(), nil
 }
 
-// TryLock locks the record. It makes the folder if there is none.
+// TryLock locks the record. It makes the folder if there is none. The Lock is safe for
+// concurrent use: it runs one method at a time.
 func (s *Store) TryLock(ctx context.Context) (session.Lock, error) {
 	if err := s.check(ctx); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
+	if err := makeFolder(filepath.Dir(s.path)); err != nil {
 		return nil, s.failure("lock", err)
 	}
 	file := flock.New(s.path+".lock", flock.SetFlag(os.O_CREATE|os.O_RDONLY|safeFlags), flock.SetPermissions(0o600))
@@ -132,6 +139,7 @@ func (s *Store) TryLock(ctx context.Context) (session.Lock, error) {
 	if !locked {
 		return nil, fmt.Errorf("%w: %q", session.ErrLocked, s.path)
 	}
+	_ = os.Chmod(file.Path(), 0o600) // the umask may have taken rights from a new file
 	l := &lock{store: s, file: file}
 	if err := l.check(ctx); err != nil {
 		l.Unlock()
@@ -143,6 +151,24 @@ func (s *Store) TryLock(ctx context.Context) (session.Lock, error) {
 	return l, nil
 }
 
+// makeFolder makes a folder and those above it, if there are none.
+func makeFolder(path string) error {
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := makeFolder(filepath.Dir(path)); err != nil {
+		return err
+	}
+	err := os.Mkdir(path, 0o700)
+	switch {
+	case errors.Is(err, fs.ErrExist): // another process has made it
+		return nil
+	case err != nil:
+		return err
+	}
+	return os.Chmod(path, 0o700) // the umask may have taken rights from it
+}
+
 // lock is the lock of a Store.
 type lock struct {
 	store *Store
@@ -150,12 +176,12 @@ type lock struct {
 	file  *flock.Flock
 }
 
-// Save replaces the file. The record is kept for ever, whatever ttl is.
+// Save replaces the file. The record is kept for ever, whatever the ttl.
 func (l *lock) Save(ctx context.Context, record []byte, ttl time.Duration) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(record) > maxSize {
-		return fmt.Errorf("the record has %d bytes; a file holds at most %d", len(record), maxSize)
+		return fmt.Errorf("the record has %d bytes, and a file keeps at most %d; save a shorter one", len(record), maxSize)
 	}
 	if err := l.check(ctx); err != nil {
 		return err
@@ -204,8 +230,8 @@ func (l *lock) Unlock() {
 	_ = l.file.Close() // if this fails, the system frees the lock with the process
 }
 
-// check reports whether the lock is held and the files are safe. The lock is lost if
-// somebody removed its file: another process can then lock a new one.
+// check returns an error if the lock is not held or the files are unsafe. The lock is
+// lost if its file was removed: another process can then lock a new one.
 func (l *lock) check(ctx context.Context) error {
 	if !l.file.Locked() {
 		return fmt.Errorf("%w: it was unlocked: %q", session.ErrLockLost, l.store.path)
@@ -245,7 +271,8 @@ func (l *lock) removeTemporary() error {
 }
 
 // writeTemporary writes record to a new file of mode 0600 beside path, down to the
-// disk, and returns its name, also with an error if there is something to remove.
+// disk. It returns the name of the file, with an error too if the file has to be
+// removed.
 func writeTemporary(path string, record []byte) (string, error) {
 	folder, name := filepath.Split(path)
 	file, err := os.CreateTemp(folder, name+".tmp-*")
@@ -254,13 +281,16 @@ func writeTemporary(path string, record []byte) (string, error) {
 	}
 	_, err = file.Write(record)
 	if err == nil {
+		err = file.Chmod(0o600) // the umask may have taken rights from it
+	}
+	if err == nil {
 		err = file.Sync()
 	}
 	return file.Name(), errors.Join(err, file.Close())
 }
 
-// whileBusy calls f again, for up to 2 seconds, as long as f fails because another
-// process has the file open. Only Windows has that failure.
+// whileBusy calls f until it does not fail because another process has the file open,
+// for at most 2 seconds. Only Windows has that failure.
 func whileBusy(ctx context.Context, f func() error) error {
 	deadline := time.Now().Add(2 * time.Second)
 	for {

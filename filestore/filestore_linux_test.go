@@ -13,7 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// mount mounts an empty disk in memory of so many bytes until the test ends.
+// mount mounts an empty disk in memory of so many bytes until the test ends. The test
+// must not be parallel: a process that another test starts has the open files of this
+// one until it runs its program, and then the disk is busy.
 func mount(t *testing.T, size string) string {
 	t.Helper()
 	folder := t.TempDir()
@@ -25,7 +27,6 @@ func mount(t *testing.T, size string) string {
 }
 
 func TestAFullDiskKeepsTheOldRecord(t *testing.T) {
-	t.Parallel()
 	path := filepath.Join(mount(t, "64k"), "session.json")
 	save(t, filestore.New(path), "record")
 	l := lock(t, filestore.New(path))
@@ -41,12 +42,11 @@ func TestAFullDiskKeepsTheOldRecord(t *testing.T) {
 	left, err := filepath.Glob(path + ".tmp-*")
 	require.NoError(t, err)
 	assert.Empty(t, left)
-	require.NoError(t, l.Remove(t.Context()), "what is there can be removed")
+	require.NoError(t, l.Remove(t.Context()), "a record can be removed from a full disk")
 	l.Unlock()
 }
 
-func TestADiskThatIsReadOnlyIsReadButNotLocked(t *testing.T) {
-	t.Parallel()
+func TestAReadOnlyDiskIsReadButNotLocked(t *testing.T) {
 	folder := mount(t, "64k")
 	path := filepath.Join(folder, "session.json")
 	save(t, filestore.New(path), "record")

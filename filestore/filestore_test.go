@@ -124,7 +124,7 @@ func TestAnUnlockedLockChangesNothing(t *testing.T) {
 	next := lock(t, filestore.New(path))
 	require.ErrorIs(t, l.Save(t.Context(), []byte("late"), 0), session.ErrLockLost)
 	require.ErrorIs(t, l.Remove(t.Context()), session.ErrLockLost)
-	l.Unlock() // must not free the lock of another
+	l.Unlock() // frees no other lock
 	require.NoError(t, next.Save(t.Context(), []byte("next"), 0))
 	assert.Equal(t, "next", load(t, filestore.New(path)))
 }
@@ -178,7 +178,7 @@ func TestAnEndedContextEndsEveryMethod(t *testing.T) {
 	assert.Empty(t, load(t, store))
 }
 
-func TestAStoreWithoutAPathSaysWhatToDo(t *testing.T) {
+func TestAStoreWithoutAPathIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, store := range []*filestore.Store{{}, filestore.New("")} {
 		_, err := store.Load(t.Context())
@@ -188,7 +188,7 @@ func TestAStoreWithoutAPathSaysWhatToDo(t *testing.T) {
 	}
 }
 
-func TestARelativePathStaysWhereItWasMade(t *testing.T) {
+func TestARelativePathIsTakenFromTheWorkingDirectoryOfNew(t *testing.T) {
 	first := t.TempDir()
 	t.Chdir(first)
 	store := filestore.New("session.json")
@@ -337,7 +337,7 @@ func TestAKilledProcessLeavesAWholeRecordAndNoLock(t *testing.T) {
 	save(t, filestore.New(path), "record")
 	left, err := filepath.Glob(path + ".tmp-*")
 	require.NoError(t, err)
-	assert.Empty(t, left, "the next Save removes what the killed processes left")
+	assert.Empty(t, left, "the next Save removes the files of the killed processes")
 }
 
 func BenchmarkLoad(b *testing.B) {

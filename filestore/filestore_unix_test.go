@@ -3,7 +3,9 @@
 package filestore_test
 
 import (
+	"bufio"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -30,6 +32,31 @@ func TestTheFilesHaveMode0600InAFolderOfMode0700(t *testing.T) {
 	assert.Equal(t, os.FileMode(0o600), mode(t, path+".lock"))
 	assert.Equal(t, os.FileMode(0o700), mode(t, filepath.Dir(path)))
 	assert.Equal(t, os.FileMode(0o700), mode(t, filepath.Dir(filepath.Dir(path))))
+}
+
+func TestTheUmaskTakesNoRightsFromTheUser(t *testing.T) {
+	t.Parallel()
+	for _, umask := range []string{"0777", "0277", "0000"} {
+		path := filepath.Join(t.TempDir(), "outer", "folder", "session.json")
+		cmd := exec.Command("sh", "-c", "umask "+umask+`; exec "$0"`, os.Args[0])
+		cmd.Env = append(os.Environ(), "FILESTORE_SAVE="+path)
+		stdout, err := cmd.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, cmd.Start())
+		lines := bufio.NewScanner(stdout)
+		for range 2 {
+			assert.True(t, lines.Scan())
+		}
+		assert.Equal(t, "saved", lines.Text())
+		require.NoError(t, cmd.Process.Kill())
+		for lines.Scan() { // until the process has ended
+		}
+		cmd.Wait()
+		assert.Equal(t, os.FileMode(0o600), mode(t, path), umask)
+		assert.Equal(t, os.FileMode(0o600), mode(t, path+".lock"), umask)
+		assert.Equal(t, os.FileMode(0o700), mode(t, filepath.Dir(path)), umask)
+		assert.Equal(t, os.FileMode(0o700), mode(t, filepath.Dir(filepath.Dir(path))), umask)
+	}
 }
 
 func TestAFolderMayHaveAnyModeThatLetsNobodyElseWrite(t *testing.T) {
@@ -144,7 +171,7 @@ func TestAFileThatIsReplacedUnderTheLockIsNotSavedOver(t *testing.T) {
 	}
 }
 
-func TestAFolderThatIsNoFolderOrAnothersIsRefused(t *testing.T) {
+func TestAFolderThatIsAnotherFileOrAnotherUsersIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name   string
@@ -189,7 +216,7 @@ func TestAPathBelowAFileIsRefused(t *testing.T) {
 func TestAFolderThatCannotBeWrittenIsReadButNotLocked(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() == 0 {
-		t.Skip("root can write any folder; TestADiskThatIsReadOnlyIsReadButNotLocked runs as root")
+		t.Skip("root can write any folder; TestAReadOnlyDiskIsReadButNotLocked runs as root")
 	}
 	path := place(t)
 	save(t, filestore.New(path), "record")

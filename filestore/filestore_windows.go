@@ -9,7 +9,7 @@ import (
 // safeFlags is empty: open on Windows knows no such flags.
 const safeFlags = 0
 
-// isOwn reports true: the rights of the folder decide who can write a file.
+// isOwn reports true: on Windows the rights of the folder protect a file.
 func isOwn(fs.FileInfo) bool { return true }
 
 // isShared reports false: the mode of a file says nothing about other users.

@@ -1,18 +1,18 @@
 // Package keyringstore keeps a session in the keyring of the operating system, for
-// the processes of one user on one machine: in the Secret Service on Linux and the
-// BSDs (GNOME Keyring, KWallet, KeePassXC), in the login keychain on macOS, in the
-// Credential Manager on Windows.
+// the processes of one user on one machine. On Linux and the BSDs that is the Secret
+// Service (GNOME Keyring, KWallet, KeePassXC), on macOS the login keychain, on Windows
+// the Credential Manager.
 //
-// If the keyring is locked, absent or hangs, the methods return an error that says
-// so. The session never goes to another place instead: a program that may run without
-// a desktop decides by itself to use package filestore.
+// If the keyring is locked or absent, or if it hangs, the methods return an error that
+// says so. The session is never kept in another place instead. A program that may run
+// without a desktop has to choose package filestore by itself.
 //
-// A keyring has no lock that excludes other processes. So the lock is that of
-// [filestore.Store], on a file in the folder "filessession" under
-// [os.UserConfigDir]. Its name is a hash of service and user.
+// No keyring has a lock that excludes other processes. So the lock is on a file, by
+// package filestore, in the folder "filessession" under [os.UserConfigDir]. The name
+// of the file is a hash of service and user. Keep that folder on a local disk.
 //
-// A record is kept in base64, since keyrings hold text. It may have 2,500 bytes so
-// encoded, on every system: the Credential Manager takes 2,560.
+// A record is kept in base64, since keyrings keep text. In base64 it may have 2,500
+// bytes on every system, since the Credential Manager keeps at most 2,560.
 package keyringstore
 
 import (
@@ -40,15 +40,15 @@ const (
 	callTimeout = 5 * time.Second // of a call of the keyring
 )
 
-// Store is a [session.Store] in the keyring. It is safe for concurrent use. The zero
-// value has no names, and its methods return an error. Each method takes at most 5
-// seconds.
+// Store is a [session.Store] in the keyring. It is safe for concurrent use. The methods
+// of the zero value return an error, since it has no names. A method waits at most 5
+// seconds for the keyring.
 type Store struct{ service, user string }
 
-// New returns the Store of the record that the keyring has under service, such as
-// "https://mysite.files.com", and user. It asks the keyring nothing yet. Both names
-// are shown by the keyring, and are no secret. If a name is empty, longer than 255
-// bytes or no line of UTF-8, every method of the Store returns an error.
+// New returns the Store of the record that the keyring keeps under service, such as
+// "https://mysite.files.com", and user. It does not call the keyring yet. Keyrings show
+// both names, so put no secret in them. If a name is empty, has more than 255 bytes, or
+// is not one line of UTF-8, the methods of the Store return an error.
 func New(service, user string) *Store { return &Store{service, user} }
 
 // Load returns the record, nil if there is none.
@@ -69,19 +69,21 @@ func (s *Store) Load(ctx context.Context) ([]byte, error) {
 	}
 	record, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
-		return nil, s.refusal("load", "the keyring has a secret there that is no session; remove it, or use another service name")
+		return nil, s.refusal("load", "the keyring has another secret there, which is no session; remove it, or use another service name")
 	}
 	return record, nil
 }
 
-// TryLock locks the record. It makes the file of the lock if there is none.
+// TryLock locks the record. It makes the file of the lock if there is none, and does
+// not call the keyring. The Lock is safe for concurrent use: it runs one method at a
+// time.
 func (s *Store) TryLock(ctx context.Context) (session.Lock, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
 	config, err := os.UserConfigDir()
 	if err != nil {
-		return nil, fmt.Errorf("cannot find the folder for the configuration of this user, where the lock is: %w; set it", err)
+		return nil, fmt.Errorf("cannot find the folder for the configuration of this user, where the lock is: %w; set the variable", err)
 	}
 	hash := sha256.Sum256([]byte(s.service + "\x00" + s.user))
 	file, err := filestore.New(filepath.Join(config, "filessession", fmt.Sprintf("keyring-%x", hash[:16]))).TryLock(ctx)
@@ -102,12 +104,12 @@ type lock struct {
 	running  <-chan struct{} // closed when no call of the keyring runs
 }
 
-// Save replaces the record. It is kept for ever, whatever ttl is. A record of more
+// Save replaces the record. It is kept for ever, whatever the ttl. A record of more
 // than 2,500 bytes in base64 is refused on every system.
 func (l *lock) Save(ctx context.Context, record []byte, ttl time.Duration) error {
 	text := base64.StdEncoding.EncodeToString(record)
 	if len(text) > maxSize {
-		return l.store.refusal("save", fmt.Sprintf("it has %d bytes in base64, and keyrings take %d; keep it in a file by filestore", len(text), maxSize))
+		return l.store.refusal("save", fmt.Sprintf("it has %d bytes in base64, and a keyring keeps at most %d; keep it in a file by filestore", len(text), maxSize))
 	}
 	return l.change(ctx, "save", func() error { return keyring.Set(l.store.service, l.store.user, text) })
 }
@@ -142,8 +144,8 @@ func (l *lock) change(ctx context.Context, verb string, f func() error) error {
 	return nil
 }
 
-// Unlock frees the lock. If a call of the keyring has outlasted its time, the lock
-// is freed when that call ends, which could still replace the record.
+// Unlock frees the lock. If a call of Save or Remove still runs in the keyring, Unlock
+// frees the lock when that call ends, since it may still change the record.
 func (l *lock) Unlock() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -162,8 +164,8 @@ func (l *lock) Unlock() {
 	}
 }
 
-// turn holds one value while a call of the keyring runs. So a keyring that hangs
-// keeps one goroutine, not one for each call.
+// turn has one value while a call of the keyring runs. So a keyring that hangs blocks
+// one goroutine, not one for each call.
 var turn = make(chan struct{}, 1)
 
 // call calls f in a goroutine, since f cannot be cancelled. It returns when f has

@@ -11,8 +11,8 @@ const keyringName = "the login keychain"
 // the password, or fails if there is nobody to ask.
 func isLocked() bool { return false }
 
-// explain returns what to do about an error. The program
-// "security" ends with the last byte of the error of the keychain.
+// explain returns the remedy for an error. The exit code of the program "security" is
+// the last byte of the error of the keychain.
 func explain(err error) string {
 	const interactionNotAllowed, authFailed, userCanceled = 36, 51, 128
 	const noDefaultKeychain, notAvailable = 37, 53

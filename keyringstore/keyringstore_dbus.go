@@ -23,7 +23,7 @@ func isLocked() bool {
 	return err == nil && ok && locked
 }
 
-// explain returns what to do about an error.
+// explain returns the remedy for an error.
 func explain(err error) string {
 	var answer dbus.Error
 	switch {

@@ -72,10 +72,10 @@ func testContract(t *testing.T, service string) {
 	})
 }
 
-// It is not parallel, since its BreakLock breaks the locks of all.
+// The test is not parallel, since its BreakLock breaks every lock.
 func TestTheStoreKeepsItsContract(t *testing.T) { testContract(t, "contract") }
 
-func TestRecordsOfOtherNamesAreOtherRecords(t *testing.T) {
+func TestEachPairOfNamesHasARecordOfItsOwn(t *testing.T) {
 	t.Parallel()
 	stores := map[string]session.Store{
 		"1": keyringstore.New("other names", "alice"),
@@ -101,7 +101,7 @@ func TestARecordOfMoreThan2500BytesInBase64IsRefused(t *testing.T) {
 	require.NoError(t, l.Save(t.Context(), largest, 0))
 	err := l.Save(t.Context(), append(largest, 's'), 0)
 	require.ErrorContains(t, err, `cannot save the session of user "alice" for service "large" in `)
-	require.ErrorContains(t, err, "it has 2504 bytes in base64, and keyrings take 2500; keep it in a file by filestore")
+	require.ErrorContains(t, err, "it has 2504 bytes in base64, and a keyring keeps at most 2500; keep it in a file by filestore")
 	got, err := store.Load(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, largest, got, "the old record is kept")
@@ -110,14 +110,14 @@ func TestARecordOfMoreThan2500BytesInBase64IsRefused(t *testing.T) {
 func TestASecretThatIsNoRecordIsRefusedAndKept(t *testing.T) {
 	require.NoError(t, keyring.Set("a password", "alice", "canary!"))
 	_, err := keyringstore.New("a password", "alice").Load(t.Context())
-	require.ErrorContains(t, err, "the keyring has a secret there that is no session; remove it, or use another service name")
+	require.ErrorContains(t, err, "the keyring has another secret there, which is no session; remove it, or use another service name")
 	assert.NotContains(t, err.Error(), "canary")
 	password, err := keyring.Get("a password", "alice")
 	require.NoError(t, err)
 	assert.Equal(t, "canary!", password)
 }
 
-func TestNamesThatNotEveryKeyringTakesAreRefused(t *testing.T) {
+func TestANameThatSomeKeyringRefusesIsRefusedOnEverySystem(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		store *keyringstore.Store
@@ -137,8 +137,8 @@ func TestNamesThatNotEveryKeyringTakesAreRefused(t *testing.T) {
 	}
 }
 
-// It is not parallel, since go-keyring has one mock for all.
-func TestAnErrorOfTheKeyringNamesTheRecordAndIsMatched(t *testing.T) {
+// The test is not parallel, since go-keyring has one mock for all tests.
+func TestAnErrorOfTheKeyringNamesTheRecordAndMatchesItsCause(t *testing.T) {
 	cause := errors.New("cause")
 	store := keyringstore.New("broken", "alice")
 	l := lock(t, store)
@@ -158,7 +158,7 @@ func TestAnErrorOfTheKeyringNamesTheRecordAndIsMatched(t *testing.T) {
 	require.ErrorContains(t, l.Save(t.Context(), []byte("canary"), 0), "use shorter names")
 }
 
-func TestAnEndedContextIsMatched(t *testing.T) {
+func TestAnErrorMatchesAContextThatHasEnded(t *testing.T) {
 	t.Parallel()
 	ended, cancel := context.WithTimeout(t.Context(), -time.Second)
 	defer cancel()

@@ -10,7 +10,7 @@ const keyringName = "the Credential Manager"
 // isLocked reports false: the Credential Manager is open while its user is logged in.
 func isLocked() bool { return false }
 
-// explain returns what to do about an error.
+// explain returns the remedy for an error.
 func explain(err error) string {
 	const noSuchLogonSession = syscall.Errno(1312)
 	if errors.Is(err, noSuchLogonSession) {

@@ -10,7 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// failure returns the error of a call that failed. It keeps the text of err out.
+// failure returns the error of a call that failed with err, without the text of err.
 func (s *Store) failure(verb string, err error) error {
 	return &callError{
 		text:    fmt.Sprintf("cannot %s the session in Redis at %q: %s", verb, s.key, explain(err)),
@@ -18,7 +18,7 @@ func (s *Store) failure(verb string, err error) error {
 	}
 }
 
-// callError is an error without the text of its cause. The cause is in a closure, so
+// callError is an error without the text of its cause. A closure holds the cause, so
 // that no verb of fmt prints it.
 type callError struct {
 	text    string
@@ -28,7 +28,7 @@ type callError struct {
 func (e *callError) Error() string        { return e.text }
 func (e *callError) Is(target error) bool { return e.matches(target) }
 
-// explain returns a text of ours for an error of the client.
+// explain returns the reason and the remedy for an error of the client.
 func explain(err error) string {
 	var answer redis.Error
 	var network *net.OpError
@@ -49,8 +49,8 @@ func explain(err error) string {
 	return "the connection failed; check that the server runs at the address of the client"
 }
 
-// explainAnswer returns a text of ours for an error that the server answered. Redis 6
-// puts the error of a command in a script amid other words.
+// explainAnswer returns the reason and the remedy for an error that the server
+// answered. In the answer to a script, Redis 6 puts other words before the code.
 func explainAnswer(text string) string {
 	const noRights = "the user of Redis may not do that; allow EVAL, EVALSHA, GET, SET, DEL and PEXPIRE on the keys of record and lock"
 	for _, known := range []struct{ code, text string }{
@@ -63,7 +63,7 @@ func explainAnswer(text string) string {
 		{"NOREPLICAS", "the server has too few replicas to take writes; start them, or lower its min-replicas-to-write"},
 		{"MISCONF", "the server cannot save to its disk, so it takes no writes; repair its disk"},
 		{"OOM command", "the memory of the server is full; raise its maxmemory"},
-		{"WRONGTYPE", "the key holds another kind of value; use another key"},
+		{"WRONGTYPE", "the key, or that of its lock, holds another kind of value; use another key"},
 		{"LOADING", "the server is still starting; try again later"},
 		{"MASTERDOWN", "the server is a replica that has lost its primary; connect to the primary"},
 		{"CLUSTERDOWN", "the cluster is down; start its other nodes"},

@@ -13,8 +13,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// keyOfFleet is read from where the fleet keeps its secrets. It is 32 random bytes,
-// as made by: openssl rand -base64 32
+// keyOfFleet is one of the secrets of the fleet. It is 32 random bytes, as made by:
+// openssl rand -base64 32
 var keyOfFleet = bytes.Repeat([]byte{1}, 32)
 
 func ExampleNew() {

@@ -1,25 +1,24 @@
 // Package redisstore keeps a session in Redis, for a fleet of workers on many
-// machines. It needs Redis 6 or later, or Valkey: one server, Sentinel, a cluster or
-// a ring. It reads from the primary alone, even if the client sends reads to
+// machines. It requires Redis 6 or later, or Valkey: one server, Sentinel, a cluster
+// or a ring. It reads from the primary alone, even if the client sends reads to
 // replicas: a replica may still have a session that has ended.
 //
-// Anybody who can read the record acts as its user. So encrypt it: pass a Store of
+// Anybody who can read the record can act as its user. So encrypt it: pass a Store of
 // this package to [session.NewEncryptedStore], and give the Source the result.
 //
-// The record is at the key that [New] is given, and the lock beside it: at
-// "{key}:lock", or at "key:lock" if the key has a hash tag of its own. Both names
-// have one hash slot, as scripts in a cluster require. A user of an ACL must be
-// allowed to run EVAL, EVALSHA, GET, SET, DEL and PEXPIRE on both.
+// The record is at the key that [New] is given. The lock is at "{key}:lock", or at
+// "key:lock" if the key has a hash tag of its own. So both have one hash slot, as
+// scripts in a cluster require. A user of an ACL requires the right to run EVAL,
+// EVALSHA, GET, SET, DEL and PEXPIRE on both.
 //
-// The lock is a lease of 15 seconds, extended every 3 seconds while it is held. If
-// its process dies, the lock is free within 15 seconds. If the process is stopped for
-// longer, or Redis loses the lock, then Save and Remove change nothing: each of them
-// compares the owner of the lock in the script that makes the change. A failover that
-// loses the lock therefore costs a second login at worst.
+// The lock is a lease of 15 seconds. It is extended every 3 seconds while it is held.
+// If its process dies, the lock is free within 15 seconds. If the process is stopped
+// for longer, or if Redis loses the lock, Save and Remove change nothing: the script
+// that makes the change compares the owner of the lock first. So a failover that loses
+// the lock costs one more login at worst.
 //
-// No error of this package has a text of Redis or of the client, since Redis quotes
-// commands. [errors.Is] matches the errors of the client all the same, except
-// [redis.Nil].
+// Errors hold no text of Redis or of the client, since Redis quotes commands.
+// [errors.Is] matches the errors of the client all the same, except [redis.Nil].
 package redisstore
 
 import (
@@ -28,7 +27,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/filescom/session"
@@ -41,9 +39,9 @@ const (
 	unlockWithin = 5 * time.Second
 )
 
-// Except loadScript, each script gets the key of the lock first, and the owner of the
-// lock as its first argument. A client may run a script twice, as it tries again after
-// a failure: the second run changes nothing.
+// Except loadScript, each script gets the key of the lock, the key of the record, and
+// the owner of the lock as its first argument. After a failure, a client may run a
+// script again: the second run changes nothing more.
 var (
 	loadScript = redis.NewScript(`return redis.call('GET', KEYS[1])`)
 
@@ -60,6 +58,7 @@ var (
 
 	saveScript = redis.NewScript(`
 		if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+		redis.call('GET', KEYS[2]) -- fails if it holds another kind of value
 		if ARGV[3] == '0' then
 			redis.call('SET', KEYS[2], ARGV[2])
 		else
@@ -68,22 +67,24 @@ var (
 		return 1`)
 	removeScript = redis.NewScript(`
 		if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+		redis.call('GET', KEYS[2]) -- as above
 		redis.call('DEL', KEYS[2])
 		return 1`)
 )
 
-// Store is a [session.Store] in Redis. It is safe for concurrent use. The zero value
-// has no client, and its methods return an error.
+// Store is a [session.Store] in Redis. It is safe for concurrent use. The methods of
+// the zero value return an error, since it has no client.
 type Store struct {
 	client redis.UniversalClient
 	key    string
 }
 
-// New returns the Store of the record at key. It sends nothing yet. The client stays
-// the caller's, who closes it after the last use of the Store.
+// New returns the Store of the record at key. It sends nothing yet. The caller owns
+// the client, and closes it after the last use of the Store and its Locks.
 //
-// If the key is empty, or if no lock can have its hash slot, every method of the
-// Store returns an error. A key with a "}" but no hash tag has no such lock: "a}b".
+// The methods of the Store return an error if the key is empty, or if no key for a
+// lock has the same hash slot. A key has none if it has a "}" but no hash tag, such as
+// "a}b".
 func New(client redis.UniversalClient, key string) *Store {
 	return &Store{client: client, key: key}
 }
@@ -93,7 +94,7 @@ func (s *Store) Load(ctx context.Context) ([]byte, error) {
 	if _, err := s.lockKey(); err != nil {
 		return nil, err
 	}
-	record, err := s.call(ctx, s.get).Text()
+	record, _, err := call(ctx, s.get)
 	if errors.Is(err, redis.Nil) {
 		return nil, nil
 	}
@@ -103,46 +104,46 @@ func (s *Store) Load(ctx context.Context) ([]byte, error) {
 	return []byte(record), nil
 }
 
-// TryLock locks the record, and extends the lock in a goroutine until Unlock. If no
-// answer of Redis arrives, TryLock frees the lock in the background, since it may have it.
+// TryLock locks the record, and extends the lock in a goroutine until Unlock. The
+// Lock is safe for concurrent use. If no answer of Redis arrives, TryLock frees the
+// lock in the background, since Redis may have given it.
 func (s *Store) TryLock(ctx context.Context) (session.Lock, error) {
 	key, err := s.lockKey()
 	if err != nil {
 		return nil, err
 	}
-	if ctx.Err() != nil {
-		return nil, s.failure("lock", ctx.Err())
-	}
 	l := &lock{store: s, key: key, owner: rand.Text(), ended: make(chan struct{})}
-	locked, err := s.run(ctx, lockScript, []string{key}, l.owner, lease.Milliseconds()).Bool()
+	locked, ended, err := l.run(ctx, lockScript, lease.Milliseconds())
+	if isUnclear(ended, err) {
+		go func() {
+			<-ended // the script may run until then
+			l.release()
+		}()
+	}
 	if err != nil {
-		var answer redis.Error
-		if !errors.As(err, &answer) {
-			go l.release(context.WithoutCancel(ctx))
-		}
 		return nil, s.failure("lock", err)
 	}
 	if !locked {
-		return nil, fmt.Errorf("%w, in Redis at %q", session.ErrLocked, key)
+		return nil, fmt.Errorf("%w, in Redis at %q", session.ErrLocked, s.key)
 	}
-	held, unlock := context.WithCancel(context.WithoutCancel(ctx))
-	l.unlocked, l.unlock = held.Done(), unlock
+	held, stop := context.WithCancel(context.Background())
+	l.stop = stop
 	go l.extend(held)
 	return l, nil
 }
 
 // lock is the lock of a Store.
 type lock struct {
-	store    *Store
-	key      string
-	owner    string // random
-	once     sync.Once
-	unlock   context.CancelFunc // ends extend
-	unlocked <-chan struct{}    // closed by unlock
-	ended    chan struct{}      // closed when extend has ended
+	store *Store
+	key   string
+	owner string             // random
+	stop  context.CancelFunc // ends extend
+	ended chan struct{}      // closed when extend has ended; the lock then counts as lost
 }
 
-// Save replaces the record. Redis forgets it after ttl.
+// Save replaces the record. Redis forgets it after ttl. If no answer of Redis
+// arrives, Redis may have the new record, or get it until Unlock. The lock then counts
+// as lost, so that nothing else is saved before.
 func (l *lock) Save(ctx context.Context, record []byte, ttl time.Duration) error {
 	var ms int64
 	if ttl != 0 {
@@ -152,41 +153,52 @@ func (l *lock) Save(ctx context.Context, record []byte, ttl time.Duration) error
 	return l.change(ctx, "save", saveScript, string(record), ms)
 }
 
-// Remove removes the record.
+// Remove removes the record. If no answer of Redis arrives, the lock counts as lost,
+// as after Save.
 func (l *lock) Remove(ctx context.Context) error { return l.change(ctx, "remove", removeScript) }
 
 // change runs a script that changes the record if the lock is held.
 func (l *lock) change(ctx context.Context, verb string, script *redis.Script, args ...any) error {
 	select {
-	case <-l.unlocked:
-		return fmt.Errorf("%w: it was unlocked, in Redis at %q", session.ErrLockLost, l.key)
+	case <-l.ended:
+		return l.lost()
 	default:
 	}
-	held, err := l.store.run(ctx, script, []string{l.key, l.store.key}, append([]any{l.owner}, args...)...).Bool()
-	if err != nil {
-		return l.store.failure(verb, err)
+	held, ended, err := l.run(ctx, script, args...)
+	if isUnclear(ended, err) {
+		l.end()
 	}
-	if !held {
-		return fmt.Errorf("%w: its lease has ended, or Redis has lost it, at %q", session.ErrLockLost, l.key)
+	switch {
+	case err != nil:
+		return l.store.failure(verb, err)
+	case !held:
+		return l.lost()
 	}
 	return nil
+}
+
+func (l *lock) lost() error {
+	return fmt.Errorf("%w: it was unlocked, its lease has ended, or a call got no answer, in Redis at %q", session.ErrLockLost, l.store.key)
 }
 
 // Unlock frees the lock. If Redis cannot be reached, the lock is free when its lease
 // ends.
 func (l *lock) Unlock() {
-	l.once.Do(func() {
-		l.unlock()
-		<-l.ended
-		l.release(context.Background())
-	})
+	l.end()
+	l.release()
+}
+
+// end ends extend, which returns at once.
+func (l *lock) end() {
+	l.stop()
+	<-l.ended
 }
 
 // release frees the lock if its owner still has it.
-func (l *lock) release(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, unlockWithin)
+func (l *lock) release() {
+	ctx, cancel := context.WithTimeout(context.Background(), unlockWithin)
 	defer cancel()
-	_ = l.store.run(ctx, releaseScript, []string{l.key}, l.owner).Err() // the lease ends by itself
+	_, _, _ = l.run(ctx, releaseScript) // if this fails, the lease ends by itself
 }
 
 // extend extends the lease until ctx ends or the lock is lost. While Redis cannot be
@@ -202,7 +214,7 @@ func (l *lock) extend(ctx context.Context) {
 		case <-ticker.C:
 		}
 		attempt, cancel := context.WithTimeout(ctx, extendEvery)
-		held, err := l.store.run(attempt, extendScript, []string{l.key}, l.owner, lease.Milliseconds()).Bool()
+		held, _, err := l.run(attempt, extendScript, lease.Milliseconds())
 		cancel()
 		if err == nil && !held {
 			return
@@ -210,35 +222,49 @@ func (l *lock) extend(ctx context.Context) {
 	}
 }
 
-// get gets the record from the primary. A client of a cluster, or one of another
+// run runs a script on the keys of lock and record. It returns as call does.
+func (l *lock) run(ctx context.Context, script *redis.Script, args ...any) (bool, <-chan struct{}, error) {
+	return call(ctx, func(ctx context.Context) (bool, error) {
+		return script.Run(ctx, l.store.client, []string{l.key, l.store.key}, append([]any{l.owner}, args...)...).Bool()
+	})
+}
+
+// get returns the record of the primary. A client of a cluster, or one of another
 // kind, may send GET to a replica, but sends a script to the primary.
-func (s *Store) get(ctx context.Context) *redis.Cmd {
+func (s *Store) get(ctx context.Context) (string, error) {
 	if client, ok := s.client.(*redis.Client); ok {
-		return client.Do(ctx, "GET", s.key)
+		return client.Get(ctx, s.key).Result()
 	}
-	return loadScript.Run(ctx, s.client, []string{s.key})
+	return loadScript.Run(ctx, s.client, []string{s.key}).Text()
 }
 
-// run runs a script.
-func (s *Store) run(ctx context.Context, script *redis.Script, keys []string, args ...any) *redis.Cmd {
-	return s.call(ctx, func(ctx context.Context) *redis.Cmd { return script.Run(ctx, s.client, keys, args...) })
+// call calls f in a goroutine. It returns when f has ended or ctx ends: a client
+// without the option ContextTimeoutEnabled reads until its own timeouts, and none
+// heeds a cancel. The channel is closed when f has ended. It is nil if f was not
+// called.
+func call[T any](ctx context.Context, f func(context.Context) (T, error)) (T, <-chan struct{}, error) {
+	var none, result T
+	if ctx.Err() != nil {
+		return none, nil, ctx.Err()
+	}
+	var err error
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		result, err = f(ctx)
+	}()
+	select {
+	case <-ended:
+		return result, ended, err
+	case <-ctx.Done():
+		return none, ended, ctx.Err()
+	}
 }
 
-// call calls f, and returns when ctx ends even if f goes on: a client without the
-// option ContextTimeoutEnabled reads until its own timeouts, and none heeds a cancel.
-func (s *Store) call(ctx context.Context, f func(context.Context) *redis.Cmd) *redis.Cmd {
-	if ctx.Err() == nil {
-		answer := make(chan *redis.Cmd, 1)
-		go func() { answer <- f(ctx) }()
-		select {
-		case cmd := <-answer:
-			return cmd
-		case <-ctx.Done():
-		}
-	}
-	cmd := redis.NewCmd(ctx)
-	cmd.SetErr(ctx.Err())
-	return cmd
+// isUnclear reports whether a script that failed so may have run, or may still run.
+func isUnclear(ended <-chan struct{}, err error) bool {
+	var answer redis.Error
+	return ended != nil && err != nil && !errors.As(err, &answer)
 }
 
 // lockKey returns the key of the lock, which has the hash slot of the record's key.
@@ -257,8 +283,8 @@ func (s *Store) lockKey() (string, error) {
 	return "", fmt.Errorf("no lock can have the hash slot of the key %q; put a part of the key in braces, as in {session}:alice, or use no braces", s.key)
 }
 
-// hashTag returns the part of a key that decides on its slot: what is between the
-// first "{" and the next "}", or the whole key if there is nothing between them.
+// hashTag returns the part of a key that decides on its slot: the text between the
+// first "{" and the next "}", or the whole key if there is no such text.
 func hashTag(key string) string {
 	if _, rest, found := strings.Cut(key, "{"); found {
 		if tag, _, found := strings.Cut(rest, "}"); found && tag != "" {

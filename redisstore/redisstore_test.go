@@ -147,7 +147,7 @@ func TestRedisForgetsARecordAfterItsTTL(t *testing.T) {
 	assert.Empty(t, load(t, store))
 }
 
-// tap is a hook that tells of each script that has run.
+// tap is a hook that sends each script that has run.
 type tap chan redis.Cmder
 
 func (tap) DialHook(next redis.DialHook) redis.DialHook                                  { return next }
@@ -202,6 +202,105 @@ func TestALockWhoseLeaseEndedIsLostAndNotExtended(t *testing.T) {
 	assert.Equal(t, owner, got)
 	require.NoError(t, next.Save(t.Context(), []byte("next"), 0))
 	assert.Equal(t, "next", load(t, redisstore.New(other, "session")))
+}
+
+// gate is a hook that holds each script back until the test runs it.
+type gate chan heldScript
+
+type heldScript struct{ opened, ended chan struct{} }
+
+// run lets the script run, and returns when it has ended.
+func (s heldScript) run() {
+	close(s.opened)
+	<-s.ended
+}
+
+func (gate) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (gate) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+func (g gate) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if strings.HasPrefix(cmd.Name(), "eval") {
+			s := heldScript{make(chan struct{}), make(chan struct{})}
+			g <- s
+			<-s.opened
+			defer close(s.ended)
+		}
+		return next(context.WithoutCancel(ctx), cmd)
+	}
+}
+
+// newGate returns a gate, a Store of the record "session" behind it, and one that is
+// not. The server knows the scripts already, so that each is sent once.
+func newGate(t *testing.T) (scripts gate, held, other session.Store) {
+	t.Helper()
+	mini, client := newMini(t)
+	other = redisstore.New(newClient(t, &redis.Options{Addr: mini.Addr()}), "session")
+	l := lock(t, other)
+	require.NoError(t, l.Save(t.Context(), []byte("record"), 0))
+	require.NoError(t, l.Remove(t.Context()))
+	l.Unlock()
+	scripts = make(gate)
+	client.AddHook(scripts)
+	return scripts, redisstore.New(client, "session"), other
+}
+
+func TestALockThatRedisGivesAfterTryLockHasReturnedIsFreed(t *testing.T) {
+	t.Parallel()
+	scripts, store, other := newGate(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	failed := make(chan error, 1)
+	go func() {
+		_, err := store.TryLock(ctx)
+		failed <- err
+	}()
+	late := <-scripts
+	cancel()
+	require.ErrorIs(t, <-failed, context.Canceled)
+	select {
+	case <-scripts:
+		t.Fatal("the lock is freed before Redis gives it")
+	case <-time.After(50 * time.Millisecond):
+	}
+	late.run()
+	_, err := other.TryLock(t.Context())
+	require.ErrorIs(t, err, session.ErrLocked)
+	(<-scripts).run()
+	lock(t, other)
+}
+
+func TestALockChangesNothingAfterAChangeWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(context.Context, session.Lock) error{
+		"Save":   func(ctx context.Context, l session.Lock) error { return l.Save(ctx, []byte("late"), 0) },
+		"Remove": func(ctx context.Context, l session.Lock) error { return l.Remove(ctx) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			scripts, store, other := newGate(t)
+			go func() { (<-scripts).run() }()
+			l, err := store.TryLock(t.Context())
+			require.NoError(t, err)
+			ctx, cancel := context.WithCancel(t.Context())
+			failed := make(chan error, 1)
+			go func() { failed <- change(ctx, l) }()
+			late := <-scripts
+			cancel()
+			require.ErrorIs(t, <-failed, context.Canceled)
+			ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			require.ErrorIs(t, l.Save(ctx, []byte("record"), 0), session.ErrLockLost, "the late change could undo it")
+			require.ErrorIs(t, l.Remove(ctx), session.ErrLockLost)
+
+			go func() { (<-scripts).run() }()
+			l.Unlock()
+			next := lock(t, other)
+			require.NoError(t, next.Save(t.Context(), []byte("next"), 0))
+			late.run()
+			assert.Equal(t, "next", load(t, other))
+		})
+	}
 }
 
 func TestALockKeepsTheRecordOfAnotherKey(t *testing.T) {
@@ -272,7 +371,7 @@ func assertQuiet(t *testing.T, err error) {
 	assert.NoError(t, errors.Unwrap(err))
 }
 
-func TestErrorsMatchWhatErrorsIsKnows(t *testing.T) {
+func TestErrorsMatchThoseOfTheClient(t *testing.T) {
 	t.Parallel()
 	mini, client := newMini(t)
 	store := redisstore.New(client, "session")
@@ -300,7 +399,7 @@ func TestErrorsMatchWhatErrorsIsKnows(t *testing.T) {
 	assert.NotContains(t, err.Error(), addr)
 }
 
-func TestAPoolThatIsInUseIsNamed(t *testing.T) {
+func TestTheErrorSaysThatAllConnectionsAreInUse(t *testing.T) {
 	t.Parallel()
 	mini := miniredis.RunT(t)
 	client := newClient(t, &redis.Options{Addr: mini.Addr(), PoolSize: 1, PoolTimeout: time.Millisecond, MaxRetries: -1})

@@ -157,7 +157,7 @@ func TestAUserWhoMayOnlyReadLoadsTheRecordAndLocksNothing(t *testing.T) {
 	require.ErrorContains(t, err, "allow EVAL, EVALSHA, GET, SET, DEL and PEXPIRE on the keys of record and lock")
 }
 
-func TestAUserWithTheDocumentedRightsNeedsNoOthers(t *testing.T) {
+func TestTheDocumentedRightsAreEnough(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	require.NoError(t, s.client().Do(t.Context(), "ACL", "SETUSER", "worker", "on", ">secret", "~session", "~{session}:lock",
@@ -209,17 +209,24 @@ func TestAServerThatTakesNoWritesKeepsTheOldRecord(t *testing.T) {
 	require.NoError(t, l.Save(t.Context(), []byte("new"), 0))
 }
 
-func TestAKeyOfAnotherKindIsRefusedAndKept(t *testing.T) {
+func TestAKeyThatHoldsAnotherKindOfValueIsRefusedAndKept(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	require.NoError(t, s.client().RPush(t.Context(), "session", "canary").Err())
-	_, err := redisstore.New(s.client(), "session").Load(t.Context())
-	require.ErrorContains(t, err, "the key holds another kind of value; use another key")
-	assertQuiet(t, err)
+	require.NoError(t, s.client().RPush(t.Context(), "{locked}:lock", "canary").Err())
+	store := redisstore.New(s.client(), "session")
+	l := lock(t, store)
+	_, loadErr := store.Load(t.Context())
+	_, lockErr := redisstore.New(s.client(), "locked").TryLock(t.Context())
+	for _, err := range []error{loadErr, lockErr, l.Save(t.Context(), []byte("record"), 0), l.Remove(t.Context())} {
+		require.ErrorContains(t, err, "the key, or that of its lock, holds another kind of value; use another key")
+		assertQuiet(t, err)
+	}
 	assert.EqualValues(t, 1, s.client().LLen(t.Context(), "session").Val())
+	assert.EqualValues(t, 1, s.client().LLen(t.Context(), "{locked}:lock").Val())
 }
 
-func TestAServerThatIsGoneIsAnErrorAndIsUsedAgainWhenItIsBack(t *testing.T) {
+func TestAServerThatWasGoneIsUsedAgain(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	store := redisstore.New(s.client(), "session")
@@ -245,7 +252,7 @@ func TestAServerThatIsGoneIsAnErrorAndIsUsedAgainWhenItIsBack(t *testing.T) {
 	assert.Equal(t, "next", load(t, store))
 }
 
-func TestALockOutlivesARestartOfAServerThatKeepsIt(t *testing.T) {
+func TestALockOutlivesARestartOfAServerThatSavesIt(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, "--appendonly", "yes", "--appendfsync", "always")
 	scripts := make(tap, 10)
@@ -270,7 +277,7 @@ func TestEveryMethodEndsWithItsContextWhenTheServerHangs(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	store := redisstore.New(s.client(), "session")
-	l := lock(t, store)
+	saving, removing := lock(t, store), lock(t, redisstore.New(s.client(), "another"))
 	require.NoError(t, s.cmd.Process.Signal(syscall.SIGSTOP))
 	short := func() context.Context {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -282,22 +289,22 @@ func TestEveryMethodEndsWithItsContextWhenTheServerHangs(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	_, err = store.TryLock(short())
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.ErrorIs(t, l.Save(short(), []byte("record"), 0), context.DeadlineExceeded)
-	require.ErrorIs(t, l.Remove(short()), context.DeadlineExceeded)
+	require.ErrorIs(t, saving.Save(short(), []byte("record"), 0), context.DeadlineExceeded)
+	require.ErrorIs(t, removing.Remove(short()), context.DeadlineExceeded)
 	assert.Less(t, time.Since(start), time.Second)
 
 	start = time.Now()
-	l.Unlock()
+	saving.Unlock()
 	assert.InDelta(t, 5, time.Since(start).Seconds(), 0.5)
 	require.NoError(t, s.cmd.Process.Signal(syscall.SIGCONT))
 }
 
 // A proxy keeps back the answer of Redis, which has taken the lock.
-func TestALockWhoseAnswerDoesNotArriveIsFreed(t *testing.T) {
+func TestALockIsFreedIfItsAnswerDoesNotArrive(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	proxy := newProxy(t, s.addr)
-	client := newClient(t, &redis.Options{Addr: proxy.Addr().String()})
+	client := newClient(t, &redis.Options{Addr: proxy.Addr().String(), ReadTimeout: time.Second})
 	store := redisstore.New(client, "session")
 	lock(t, store).Unlock()
 	require.Empty(t, s.client().Keys(t.Context(), "*").Val())
@@ -362,7 +369,8 @@ func (p *proxy) forward(client net.Conn, addr string) {
 	})
 }
 
-// pump copies from one connection to another what pass lets through.
+// pump copies from one connection to another, except the pieces for which pass
+// returns false.
 func pump(from, to net.Conn, pass func() bool) {
 	buffer := make([]byte, 64<<10)
 	for {

@@ -1,9 +1,12 @@
 // Command fleet is one of many workers that act for one user. They share a session
 // through Redis, so that all of them together log in once.
 //
-// It takes FILES_URL, such as https://mysite.files.com, FILES_USERNAME,
-// FILES_PASSWORD, REDIS_URL, such as rediss://:password@host:6379, and
-// FILES_SESSION_KEY, which encrypts the session: openssl rand -base64 32
+// It reads these variables of the environment:
+//
+//   - FILES_URL, such as https://mysite.files.com
+//   - FILES_USERNAME and FILES_PASSWORD
+//   - REDIS_URL, such as rediss://:password@host:6379
+//   - FILES_SESSION_KEY, which encrypts the session, as made by: openssl rand -base64 32
 package main
 
 import (
@@ -28,9 +31,12 @@ func main() {
 	c := must(session.NewClient(session.WithBaseURL(url)))
 	options, err := redis.ParseURL(os.Getenv("REDIS_URL"))
 	if err != nil {
-		log.Fatal("REDIS_URL is no URL of Redis, such as rediss://:password@host:6379") // err may hold the password
+		log.Fatal("REDIS_URL is not the URL of a Redis, such as rediss://:password@host:6379") // err may hold the password
 	}
-	key := must(base64.StdEncoding.DecodeString(os.Getenv("FILES_SESSION_KEY")))
+	key, err := base64.StdEncoding.DecodeString(os.Getenv("FILES_SESSION_KEY"))
+	if err != nil {
+		log.Fatal("FILES_SESSION_KEY is not base64; make it by: openssl rand -base64 32")
+	}
 	src := &session.Source{
 		Login: func(ctx context.Context) (*session.Session, error) {
 			return c.Create(ctx, session.CreateParams{Username: user, Password: os.Getenv("FILES_PASSWORD")})
@@ -38,14 +44,15 @@ func main() {
 		Logout: c.Delete,
 		Store:  must(session.NewEncryptedStore(redisstore.New(redis.NewClient(options), "files:"+user), url+" "+user, key)),
 	}
-	files := &http.Client{Transport: &session.Transport{Source: src}, Timeout: time.Minute}
+	files := &http.Client{Transport: &session.Transport{Source: src}}
 	for ctx.Err() == nil {
-		resp, err := files.Get(url + "/api/rest/v1/folders/?per_page=1") // put your work here
+		req := must(http.NewRequestWithContext(ctx, "GET", url+"/api/rest/v1/folders/?per_page=1", nil)) // put your work here
+		resp, err := files.Do(req)
 		if err == nil {
 			err = session.CheckResponse(resp)
 			resp.Body.Close()
 		}
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			log.Print(err) // the next call logs in again, as soon as it may
 		}
 		select {

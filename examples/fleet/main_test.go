@@ -81,12 +81,13 @@ func TestWorkersLogInOnceAndOnceMoreWhenTheSessionHasEnded(t *testing.T) {
 	assert.Len(t, srv.Sessions(), 1, "nobody was logged out")
 }
 
-func TestAWorkerSaysWhatIsWrongAndShowsNoSecret(t *testing.T) {
+func TestAWorkerNamesTheVariableThatIsWrongAndShowsNoSecret(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ variable, text string }{
 		{"FILES_URL=mysite", "mysite"},
 		{"REDIS_URL=redis://:secret-canary@ho st", "REDIS_URL"},
 		{"FILES_SESSION_KEY=c2VjcmV0LWNhbmFyeQ==", "key 1 has 13 bytes"},
+		{"FILES_SESSION_KEY=secret-canary", "FILES_SESSION_KEY is not base64; make it by: openssl rand -base64 32"},
 	} {
 		var output bytes.Buffer
 		err := startWorker(t, &output, "FILES_URL=http://127.0.0.1:1", "REDIS_URL=redis://127.0.0.1:1", tt.variable).Wait()

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -22,11 +23,12 @@ import (
 // password is in a file.
 const childVariable = "SESSION_HARNESS_CHILD"
 
-// task is what a child process does.
+// task is the work of a child process.
 type task struct {
 	Backend, Address string // of the Store
 	URL              string // of the server
 	PasswordFile     string
+	From             string // the address from which the server is called; empty: any
 
 	Workers  int           // that call the server, each through one Transport
 	Calls    int           // of each worker; 0: until stdin ends
@@ -39,7 +41,7 @@ type task struct {
 	FailSave  int           // the first Save that fails, from 1; 0: none
 }
 
-// outcome is what a child process writes to stdout at its end.
+// outcome is the report that a child process writes to stdout at its end.
 type outcome struct {
 	Calls  int
 	Failed map[string]int // how many calls failed, by the kind of the error
@@ -52,6 +54,16 @@ func (o outcome) failed() (n int) {
 		n += count
 	}
 	return n
+}
+
+// add adds another outcome.
+func (o *outcome) add(other outcome) {
+	o.Calls += other.Calls
+	o.Torn += other.Torn
+	o.Good = o.Good && other.Good
+	for kind, n := range other.Failed {
+		o.Failed[kind] += n
+	}
 }
 
 // runChild does a task and ends the process.
@@ -83,7 +95,11 @@ func runChild(text string) {
 
 // call calls the server through a Transport.
 func (t task) call(store session.Store, stop <-chan struct{}) outcome {
-	hc := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	dialer := &net.Dialer{}
+	if t.From != "" {
+		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(t.From)}
+	}
+	hc := &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, MaxIdleConnsPerHost: 64}}
 	c, err := session.NewClient(session.WithBaseURL(t.URL), session.WithHTTPClient(hc), session.WithRetries(0))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -160,6 +176,8 @@ func kindOf(err error) string {
 	kind := "other: " + err.Error()
 	var wait *session.BackoffError
 	switch {
+	case strings.Contains(err.Error(), "sessions of this site may be bound to an address"):
+		return "bound to an address"
 	case errors.Is(err, session.ErrLockedOut):
 		kind = "locked out"
 	case errors.Is(err, session.ErrInvalidUsernameOrPassword):
@@ -229,8 +247,8 @@ func counter(n int) string {
 	return fmt.Sprintf("%d %s %d", n, strings.Repeat("x", n%1000), n)
 }
 
-// steps are the steps of a login: load, lock, load, save, Login, its answer, save,
-// unlock. Each is counted at its end, except that of Login at its start.
+// steps counts the steps of a login: load, lock, load, save, Login, its answer, save,
+// unlock. Each is counted at its end, except Login, which is counted at its start.
 type steps struct {
 	task  task
 	mu    sync.Mutex

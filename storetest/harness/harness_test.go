@@ -8,9 +8,13 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -68,7 +72,7 @@ type fleet struct {
 // each runs test with every backend.
 func each(t *testing.T, test func(f *fleet)) {
 	if testing.Short() {
-		t.Skip("it starts processes")
+		t.Skip("the test starts processes")
 	}
 	for name, b := range backends {
 		t.Run(name, func(t *testing.T) {
@@ -104,15 +108,12 @@ func (f *fleet) posts() (n int) {
 }
 
 // want checks a count.
-func (f *fleet) want(what string, got, want int) {
+func (f *fleet) want(counted string, got, want int) {
 	f.Helper()
 	if got != want {
-		f.Errorf("%s: %d, want %d\n%s", what, got, want, f.counts())
+		f.Errorf("%s: got %d, want %d; the server counted %+v", counted, got, want, f.Counts())
 	}
 }
-
-// counts returns the counts as a line.
-func (f *fleet) counts() string { return fmt.Sprintf("%+v", f.Counts()) }
 
 // child is a process under way.
 type child struct {
@@ -174,14 +175,9 @@ func (f *fleet) wait(children []*child) outcome {
 	for _, c := range children {
 		select {
 		case o := <-c.result:
-			sum.Calls += o.Calls
-			sum.Torn += o.Torn
-			sum.Good = sum.Good && o.Good
-			for kind, n := range o.Failed {
-				sum.Failed[kind] += n
-			}
+			sum.add(o)
 		case <-time.After(2 * time.Minute):
-			f.Fatal("a process does not end")
+			f.Fatal("a process does not end within 2 minutes")
 		}
 	}
 	return sum
@@ -197,16 +193,15 @@ func (f *fleet) stop(children []*child) outcome {
 }
 
 // until waits until a condition holds.
-func (f *fleet) until(what string, cond func() bool) {
+func (f *fleet) until(event string, cond func() bool) {
 	f.Helper()
 	for deadline := time.Now().Add(time.Minute); !cond(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			f.Fatalf("it does not come to be that %s\n%s", what, f.counts())
+			f.Fatalf("it did not happen within a minute that %s; the server counted %+v", event, f.Counts())
 		}
 	}
 }
 
-// S1, S5
 func TestEachEndingCostsOneLogin(t *testing.T) {
 	for _, tc := range []struct {
 		processes, workers, calls int
@@ -244,14 +239,13 @@ func TestEachEndingCostsOneLogin(t *testing.T) {
 			f.want("POSTs", f.posts(), ended+1-last)
 			f.want("failed calls", sum.failed(), 0)
 			f.want("log-outs", f.Counts().Logouts, 0)
-			f.report("S1, S5", fmt.Sprintf("%d × %d workers, ended every %v", tc.processes, tc.workers, tc.every),
+			f.report("an ending costs one login", fmt.Sprintf("%d × %d workers, ended every %v", tc.processes, tc.workers, tc.every),
 				"%d logins for %d endings (%.2f); %d calls, %d failed", f.Counts().Logins, ended,
 				float64(f.Counts().Logins-1+last)/float64(max(1, ended)), sum.Calls, sum.failed())
 		})
 	}
 }
 
-// S3
 func TestNoRecordIsTornOrLost(t *testing.T) {
 	each(t, func(f *fleet) {
 		const writers, saves, readers = 8, 200, 4
@@ -267,11 +261,10 @@ func TestNoRecordIsTornOrLost(t *testing.T) {
 			f.Errorf("an update is lost: the record is %.20q (%v)", data, err)
 		}
 		f.want("torn records", sum.Torn, 0)
-		f.report("S3", fmt.Sprintf("%d × %d saves, %d readers", writers, saves, readers), "%d loads, %d torn; no update lost", sum.Calls, sum.Torn)
+		f.report("no record is torn or lost", fmt.Sprintf("%d × %d saves, %d readers", writers, saves, readers), "%d loads, %d torn; no update lost", sum.Calls, sum.Torn)
 	})
 }
 
-// S8
 func TestAProcessThatIsStoppedLeavesOneSession(t *testing.T) {
 	each(t, func(f *fleet) {
 		stopped := f.start(func(t *task) { t.StopStep = 5 }) // in Login, before the POST
@@ -294,11 +287,10 @@ func TestAProcessThatIsStoppedLeavesOneSession(t *testing.T) {
 		f.want("logins", f.Counts().Logins, logins)
 		f.want("log-outs", f.Counts().Logouts, logouts)
 		f.want("live sessions", f.Counts().Live, 1)
-		f.report("S8", "1 stopped in Login, 3 waiting", "%d logins, %d logged out, %d live", f.Counts().Logins, f.Counts().Logouts, f.Counts().Live)
+		f.report("a stopped process leaves one session", "1 stopped in Login, 3 waiting", "%d logins, %d logged out, %d live", f.Counts().Logins, f.Counts().Logouts, f.Counts().Live)
 	})
 }
 
-// S9
 func TestNothingIsPostedThatCannotBeKept(t *testing.T) {
 	each(t, func(f *fleet) {
 		sum := f.wait(f.startAll(8, func(t *task) { t.FailSave = 1 }))
@@ -308,11 +300,10 @@ func TestNothingIsPostedThatCannotBeKept(t *testing.T) {
 		f.want("calls that were not saved", sum.Failed["not saved"], 8)
 		f.want("logins", f.Counts().Logins, 8)
 		f.want("log-outs", f.Counts().Logouts, 8)
-		f.report("S9", "8 that cannot save, 8 that cannot save twice", "0 POSTs; then %d logins, %d logged out", f.Counts().Logins, f.Counts().Logouts)
+		f.report("no login is posted that cannot be saved", "8 that cannot save, 8 that cannot save twice", "0 POSTs; then %d logins, %d logged out", f.Counts().Logins, f.Counts().Logouts)
 	})
 }
 
-// S10
 func TestAWrongPasswordIsPostedOnceByAllProcesses(t *testing.T) {
 	each(t, func(f *fleet) {
 		f.setPassword("wrong")
@@ -324,11 +315,10 @@ func TestAWrongPasswordIsPostedOnceByAllProcesses(t *testing.T) {
 		sum = f.wait(f.startAll(processes, nil))
 		f.want("POSTs", f.posts(), 2)
 		f.want("failed calls", sum.failed(), 0)
-		f.report("S10", fmt.Sprintf("%d with a wrong password, %d with the right one", processes, processes), "1 POST; then 1 POST, 0 failed")
+		f.report("a wrong password is posted once", fmt.Sprintf("%d with a wrong password, %d with the right one", processes, processes), "1 POST; then 1 POST, 0 failed")
 	})
 }
 
-// S10
 func TestAPasswordIsChangedUnderTheProcesses(t *testing.T) {
 	each(t, func(f *fleet) {
 		children := f.startAll(8, func(t *task) { t.Workers, t.Calls = 4, 0 })
@@ -348,11 +338,10 @@ func TestAPasswordIsChangedUnderTheProcesses(t *testing.T) {
 		}
 		f.want("logins", f.Counts().Logins, 2)
 		f.want("refused POSTs", f.Counts().Refused, 1)
-		f.report("S10", "8 × 4 workers, password changed", "1 refused POST, 1 login; all use the new session within 6 s")
+		f.report("a changed password is refused once", "8 × 4 workers, password changed", "1 refused POST, 1 login; all use the new session within 6 s")
 	})
 }
 
-// S11
 func TestALockOutIsKnownToAllProcesses(t *testing.T) {
 	each(t, func(f *fleet) {
 		f.SetLockOut(1, time.Hour)
@@ -369,32 +358,23 @@ func TestALockOutIsKnownToAllProcesses(t *testing.T) {
 		f.want("failed calls", sum.failed(), processes)
 		f.want("POSTs", f.posts(), 2)
 		f.want("calls that were told of the lock-out", sum.Failed["locked out, shared"], processes-2)
-		f.report("S11", fmt.Sprintf("%d with passwords of their own, lock-out after 1", processes), "%d POSTs; %d told by another", f.posts(), sum.Failed["locked out, shared"])
+		f.report("a lock-out is known to all", fmt.Sprintf("%d with passwords of their own, lock-out after 1", processes), "%d POSTs; %d told by another", f.posts(), sum.Failed["locked out, shared"])
 	})
 }
 
-// S12
 func TestBackOffIsSharedUnlessTheHostIsToBlame(t *testing.T) {
 	each(t, func(f *fleet) {
-		broken := f.wait(f.startAll(8, func(t *task) { t.URL = "http://127.0.0.1:1" }))
-		f.want("calls that were not sent", broken.Failed["not sent"], 8)
-		f.Inject(sessiontest.Fault{Method: "POST", Status: 503})
-		failed := f.start(nil)
-		f.until("a login fails", func() bool { return f.posts() > 0 })
-		f.wait([]*child{failed})
-		sum := f.wait(f.startAll(4, nil))
-		waited := sum.Failed["back-off, shared"]
-		f.report("S12", "8 without a connection, 1 that met a 503, 4 after it", "1 POST failed; %d of 4 backed off, %d POSTs in all", waited, f.posts())
-		if waited+f.posts() < 2 || waited != sum.failed() {
-			f.Errorf("unexpected failures: %v", sum.Failed)
-		}
-		if waited == 4 {
-			f.want("POSTs", f.posts(), 1)
-		}
+		sum := f.wait(f.startAll(8, func(t *task) { t.URL = "http://127.0.0.1:1" }))
+		f.want("calls that were not sent", sum.Failed["not sent"], 8)
+		f.Inject(sessiontest.Fault{Method: "POST", Status: 503, Header: http.Header{"Retry-After": {"60"}}})
+		f.want("failed calls of the process that met the 503", f.wait(f.startAll(1, nil)).failed(), 1)
+		sum = f.wait(f.startAll(4, nil))
+		f.want("calls that backed off", sum.Failed["back-off, shared"], 4)
+		f.want("POSTs", f.posts(), 1)
+		f.report("back-off is shared", "8 without a connection, 1 that met a 503, 4 after it", "1 POST; 4 of 4 backed off")
 	})
 }
 
-// S22
 func TestAKilledProcessLeavesTheStoreUsable(t *testing.T) {
 	each(t, func(f *fleet) {
 		random := rand.New(rand.NewPCG(*seed, 0))
@@ -423,11 +403,10 @@ func TestAKilledProcessLeavesTheStoreUsable(t *testing.T) {
 			f.want("failed calls of the next process", f.wait(f.startAll(1, nil)).failed(), 0)
 			f.want("logins by the next process", f.Counts().Logins-logins, 0)
 		}
-		f.report("S22", fmt.Sprintf("%d killed after step 1 to 8, 3 beside each", killed), "0 failed; %d were killed between login and save", abandoned)
+		f.report("a killed process leaves the Store usable", fmt.Sprintf("%d killed after step 1 to 8, 3 beside each", killed), "0 failed; %d were killed between login and save", abandoned)
 	})
 }
 
-// S22
 func TestElevenProcessesThatWaitForAKilledOneMakeOneLogin(t *testing.T) {
 	each(t, func(f *fleet) {
 		victim := f.start(func(t *task) { t.StopStep = 5 }) // in Login, before the POST
@@ -441,6 +420,52 @@ func TestElevenProcessesThatWaitForAKilledOneMakeOneLogin(t *testing.T) {
 		took := time.Since(start)
 		f.want("failed calls", sum.failed(), 0)
 		f.want("logins", f.Counts().Logins, 1)
-		f.report("S22", "1 killed in Login, 11 waiting", "%d login, %d failed, all done after %v", f.Counts().Logins, sum.failed(), took.Round(10*time.Millisecond))
+		f.report("a killed process leaves one login to those that wait", "1 killed in Login, 11 waiting", "%d login, %d failed, all done after %v", f.Counts().Logins, sum.failed(), took.Round(10*time.Millisecond))
 	})
+}
+
+func TestMachinesWhoseSessionsAreBoundToAnAddressBackOff(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has more than one loopback address without a setting")
+	}
+	each(t, func(f *fleet) {
+		f.bindAddresses()
+		const lasts = 20 * time.Second
+		sum := outcome{Failed: map[string]int{}}
+		for end := time.Now().Add(lasts); time.Now().Before(end); { // a cron job on two machines
+			var runs []*child
+			for _, address := range []string{"127.0.0.2", "127.0.0.3"} {
+				runs = append(runs, f.start(func(t *task) { t.From = address }))
+			}
+			sum.add(f.wait(runs))
+		}
+		told := sum.Failed["bound to an address"]
+		f.want("calls that failed for another reason", sum.failed()-told, 0)
+		if told == 0 {
+			f.Error("no error says that sessions may be bound to an address")
+		}
+		// The first login, two turns, and one login after each wait of at least 0.5, 1, 2, 4 and 8 s.
+		if logins := f.Counts().Logins; logins < 3 || logins > 8 || f.posts() != logins {
+			f.Errorf("%d calls in %v made %d logins and %d POSTs, want 3 to 8 of both", sum.Calls, lasts, logins, f.posts())
+		}
+		f.report("sessions are bound to an address", fmt.Sprintf("2 addresses, one run after another for %v", lasts), "%d logins for %d runs; %d were told that sessions may be bound to an address",
+			f.Counts().Logins, sum.Calls, told)
+	})
+}
+
+// bindAddresses makes the server refuse a session to any address except the one that
+// made it: a server before it puts the address in place of the User-Agent.
+func (f *fleet) bindAddresses() {
+	f.Helper()
+	f.BindUserAgent()
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, err := net.SplitHostPort(r.RemoteAddr)
+		if err != nil {
+			panic(err)
+		}
+		r.Header.Set("User-Agent", host)
+		f.ServeHTTP(w, r)
+	}))
+	f.Cleanup(front.Close)
+	f.task.URL = front.URL
 }
