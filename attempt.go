@@ -132,12 +132,12 @@ var (
 )
 
 // onceTransport is the RoundTripper between the http.Client and the transport. It
-// prevents the transport from sending a login twice, and net/http from parsing
+// prevents the transport from sending a login twice, and net/http from following
 // redirects.
 type onceTransport struct{ base http.RoundTripper }
 
-// RoundTrip removes the Location header of a redirect: net/http parses that before
-// it calls CheckRedirect, and quotes a bad one in its error.
+// RoundTrip removes the Location header of a redirect. Without it, net/http neither
+// follows the redirect nor quotes a bad Location in an error.
 func (t onceTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	once := *req
 	if req.ContentLength == 0 { // resty adds an empty body to a log-out, which net/http would have to probe

@@ -2,20 +2,20 @@ package session
 
 // The files of this package:
 //
-//	session.go    Session, how it prints, and the package functions
-//	client.go     the steps of a login and of a log-out; when a request is tried again
-//	attempt.go    one attempt: a request, its connection, its answer
-//	pool.go       the transport that clients share
+//	session.go    Session: which one can be sent, how it prints; the package functions
+//	client.go     the steps of a login and of a log-out; when a request is sent again
+//	attempt.go    one attempt: no redirect, no repetition by net/http, at most 64 KiB of answer
+//	pool.go       the transport that clients share, and its time limits
 //	options.go    Option and every With function
 //	origin.go     which base URLs are accepted, and where a login may be moved
-//	params.go     the parameters of a login and their form
-//	decode.go     the JSON of answers
-//	errors.go     the errors, and which answer leads to which error
-//	redact.go     which texts may be shown
-//	source.go     Source: the session of one user, renewed when needed
-//	transport.go  Transport: requests that carry the session of a Source
-//	store.go      Store and Lock, the record that processes share, and its encryption
-//	shared.go     how Sources that share a Store agree
+//	params.go     CreateParams: what is required, and its encoding
+//	decode.go     the JSON of answers, and Retry-After
+//	errors.go     which answer leads to which error; TwoFactorError.Answer, the second call
+//	redact.go     which texts may be shown; the error of a transport
+//	source.go     Source: the session of one user, renewed when needed; refusals and back-off
+//	transport.go  Transport: requests that carry the session of a Source, repeated after its end
+//	store.go      Store and Lock; the record that processes share, and its encryption
+//	shared.go     how Sources that share a Store agree: lock, log in, save, refuse, revoke
 
 import (
 	"context"
@@ -131,8 +131,8 @@ func (c *Client) Create(ctx context.Context, params CreateParams) (*Session, err
 	if err != nil {
 		return nil, err
 	}
-	attempt, _ := ctx.Value(attemptKey{}).(*sharedAttempt)
-	if err := attempt.check(params); err != nil {
+	login, _ := ctx.Value(lockedLoginKey{}).(*lockedLogin) // nil unless a Source with a Store logs in
+	if err := login.refusedBefore(params); err != nil {
 		return nil, err
 	}
 	s, err := c.logIn(ctx, c.base, params)
@@ -141,7 +141,7 @@ func (c *Client) Create(ctx context.Context, params CreateParams) (*Session, err
 			s, err = c.logIn(ctx, origin, params)
 		}
 	}
-	attempt.note(ctx, params, err)
+	login.saveRefusal(ctx, params, err)
 	return s, err
 }
 

@@ -97,8 +97,8 @@ func WithTrustedHosts(hosts ...string) Option {
 
 // WithHTTPClient sends requests through a copy of hc. It does not modify hc. The
 // copy keeps the Transport and the Timeout. It drops the Jar, since several users
-// may share a client, and CheckRedirect, since redirects are not followed. The
-// Transport itself is not copied. If it does not support [net/http/httptrace], its
+// may share a client. CheckRedirect is not called, since redirects are not followed.
+// The Transport itself is not copied. If it does not support [net/http/httptrace], its
 // failures do not match [ErrNotSent], and no login is tried again.
 func WithHTTPClient(hc *http.Client) Option {
 	return func(c *config) error {

@@ -13,14 +13,15 @@ import (
 )
 
 // Sources that share a Store communicate only through its record. The login step of
-// each is logInShared: look, lock, look again, log in, save. It decides by the
-// record that it read under the lock. A Source knows the ID of the session that has
-// ended. It adopts any session with another ID.
+// each is logInShared: look, lock, look again, save, log in, save. A look without the
+// lock may find a session or a failure. Only a look with it leads to a login. Each
+// login knows the ID of the session to replace, and adopts any good session with
+// another ID.
 
 const (
 	storeTimeout   = 5 * time.Second // limits each call of a Store
 	lookUpInterval = 5 * time.Second // between two reads of the Store while a Source keeps a failure
-	credentialTime = 24 * time.Hour  // how long a refusal holds for the credentials that were refused
+	refusalTime    = 24 * time.Hour  // how long a refusal holds for the credentials that were refused
 	maxRefused     = 4               // fingerprints in a record; more than one, so that old passwords do not displace each other
 	trialTime      = time.Minute     // a session that lasts this long counts as good
 	maxTurns       = 3               // this many turns within trialTime are a failure
@@ -33,17 +34,20 @@ type sharedState struct {
 	endedID  string     // of the last session that an answer reported as ended
 	turn     bool       // the end of that session was a turn: see isTurn
 	resetAt  time.Time  // when Reset was called last; older failures of the record do not count
-	reset    bool       // Reset was called, and there was no session since: the record may be replaced even if it cannot be decrypted
-	revoking *loginCall // not nil while Revoke runs; callers wait for its done
+	revoking *loginCall // a Revoke that runs; callers wait for its done
+
+	// After Reset, until a record was saved or a session adopted, a record that cannot
+	// be decrypted may be replaced.
+	mayReplace bool
 }
 
 // sharedLogin is the part of a loginCall that a Store needs.
 type sharedLogin struct {
-	endedID string    // of the session to replace
-	turn    bool      // its end was a turn
-	resetAt time.Time // see sharedState, like reset
-	reset   bool
-	earlier *loginFailure // holds unless the Store says otherwise; may be nil
+	replaceID  string    // of the session to replace
+	turn       bool      // its end was a turn
+	resetAt    time.Time // see sharedState, like mayReplace
+	mayReplace bool
+	earlier    *loginFailure // holds unless the Store says otherwise; may be nil
 
 	adopted  bool          // the session is that of another login
 	loggedIn bool          // Login was called, after the record was saved
@@ -55,9 +59,9 @@ func (src *Source) newSharedLogin() sharedLogin {
 	if src.shared.id == "" {
 		src.shared.id = rand.Text()
 	}
-	login := sharedLogin{endedID: src.shared.endedID, turn: src.shared.turn, resetAt: src.shared.resetAt, reset: src.shared.reset}
+	login := sharedLogin{replaceID: src.shared.endedID, turn: src.shared.turn, resetAt: src.shared.resetAt, mayReplace: src.shared.mayReplace}
 	if k := src.kept.Load(); k != nil {
-		login.endedID, login.turn = k.session.ID, false
+		login.replaceID, login.turn = k.session.ID, false
 	}
 	if src.failure.current() != nil {
 		login.earlier = src.failure
@@ -79,11 +83,11 @@ func (src *Source) lookUpDue() bool {
 // time ago, and k ended at its first use by this Source. If sessions are bound to an
 // address, Sources at two addresses take turns to replace each other's session.
 func (k *keptSession) isTurn() bool {
-	return k.isAdopted() && !k.wasAccepted() && time.Since(k.othersSave) < trialTime
+	return k.isAdopted() && !k.wasAccepted() && time.Since(k.savedByOtherAt) < trialTime
 }
 
 // isAdopted reports whether another Source logged in.
-func (k *keptSession) isAdopted() bool { return !k.othersSave.IsZero() }
+func (k *keptSession) isAdopted() bool { return !k.savedByOtherAt.IsZero() }
 
 // logInShared is the login step of a Source with a Store.
 func (src *Source) logInShared(ctx context.Context, call *loginCall) (*keptSession, error) {
@@ -96,7 +100,7 @@ func (src *Source) logInShared(ctx context.Context, call *loginCall) (*keptSessi
 		lock, err := src.tryLock(ctx)
 		switch {
 		case err == nil:
-			if k, err = src.logInLocked(ctx, call, lock); !errors.Is(err, errLostLock) {
+			if k, err = src.logInLocked(ctx, call, lock); !errors.Is(err, errSaveLostLock) {
 				return k, err
 			}
 			if src.Logger != nil {
@@ -129,16 +133,17 @@ func (src *Source) logInLocked(ctx context.Context, call *loginCall, lock Lock) 
 	if err := r.save(ctx, lock); err != nil {
 		return nil, err
 	}
-	if login.failure = failure; failure != nil {
+	if failure != nil {
+		login.failure = failure
 		return nil, failure.err
 	}
 	login.loggedIn = true
-	attempt := &sharedAttempt{record: r, lock: lock}
-	k, err = src.logIn(context.WithValue(ctx, attemptKey{}, attempt))
-	attempt.mu.Lock()
-	defer attempt.mu.Unlock()
+	locked := &lockedLogin{record: r, lock: lock}
+	k, err = src.logIn(context.WithValue(ctx, lockedLoginKey{}, locked))
+	locked.mu.Lock()
+	defer locked.mu.Unlock()
 	if err != nil {
-		login.failure = attempt.fail(ctx, err)
+		login.failure = locked.fail(ctx, err)
 		return nil, err
 	}
 	r.keep(k, src.shared.id)
@@ -148,21 +153,23 @@ func (src *Source) logInLocked(ctx context.Context, call *loginCall, lock Lock) 
 	if saved, _ := loadRecord(context.WithoutCancel(ctx), src.Store); saved.has(k.session) {
 		return k, nil // the record was saved, and only the answer was lost
 	}
-	r.Session = nil
+	r.Session = nil // a Create that outlives Login may still save r
 	src.mu.Lock()
 	src.toLogOut = append(src.toLogOut, k.session)
 	src.mu.Unlock()
-	if src.logOutLate(ctx, call, k.session); call.logoutErr != nil { // nobody else knows the session
+	src.logOutLate(ctx, call, k.session)
+	if call.logoutErr != nil {
 		err = fmt.Errorf("%w; nor can the session be logged out: %w", err, call.logoutErr)
 	}
 	return nil, err
 }
 
-// look loads the record. It returns the session to use, or an error if no login
-// may be tried, or neither if a login is due.
+// look loads the record, without the failures before the last Reset. It returns the
+// session to use, or the failure that holds, even if the Store fails, or neither if a
+// login is due.
 func (src *Source) look(ctx context.Context, login *sharedLogin) (*record, *keptSession, error) {
 	r, err := loadRecord(ctx, src.Store)
-	if login.reset && errors.Is(err, errUnreadable) {
+	if login.mayReplace && errors.Is(err, errNotDecrypted) {
 		r, err = &record{}, nil
 	}
 	failure := login.earlier
@@ -174,9 +181,9 @@ func (src *Source) look(ctx context.Context, login *sharedLogin) (*record, *kept
 		}
 		failure = r.failureFor(login.earlier)
 	}
-	if refusal := failure.current(); refusal != nil {
+	if failed := failure.current(); failed != nil {
 		login.failure = failure
-		return r, nil, refusal
+		return r, nil, failed
 	}
 	return r, nil, err
 }
@@ -184,13 +191,13 @@ func (src *Source) look(ctx context.Context, login *sharedLogin) (*record, *kept
 // adopt returns the saved session, or nil if it has ended or is the one to replace.
 // The process that saved it has already decided whether its TimeoutAt is plausible.
 func (src *Source) adopt(login *sharedLogin, s *savedSession) *keptSession {
-	if s == nil || s.ID == login.endedID {
+	if s == nil || s.ID == login.replaceID {
 		return nil
 	}
 	k, _ := newKeptSession(&s.Session, 0) // loadRecord has validated it
 	k.setLifetime(s.Lifetime, src.early())
 	if s.SavedBy != src.shared.id {
-		k.othersSave = s.SavedAt
+		k.savedByOtherAt = s.SavedAt
 	}
 	if !k.good() {
 		return nil
@@ -224,8 +231,8 @@ func (call *loginCall) pause(ctx context.Context, n int) error {
 	}
 }
 
-// errLostLock says that another process may have logged in meanwhile.
-var errLostLock = fmt.Errorf("session: save to the Store: %w", ErrLockLost)
+// errSaveLostLock says that another process may have logged in meanwhile.
+var errSaveLostLock = fmt.Errorf("session: save to the Store: %w", ErrLockLost)
 
 // save saves r even if ctx has ended, since the events in r have already happened.
 func (r *record) save(ctx context.Context, lock Lock) error {
@@ -237,7 +244,7 @@ func (r *record) save(ctx context.Context, lock Lock) error {
 	}
 	switch {
 	case errors.Is(err, ErrLockLost):
-		return errLostLock
+		return errSaveLostLock
 	case err != nil:
 		return fmt.Errorf("session: save to the Store: %w", err)
 	}
@@ -259,14 +266,15 @@ func (r *record) forget(reset time.Time) {
 // the session, unless it is still good. It returns a failure if the session that
 // ended was one turn too many.
 func (r *record) prepare(login *sharedLogin, renewal bool, now time.Time) *loginFailure {
-	turned := login.turn && r.Session != nil && r.Session.ID == login.endedID
+	turned := login.turn && r.Session != nil && r.Session.ID == login.replaceID
 	if r.Session != nil && r.Failure == nil && now.Sub(r.Session.SavedAt) >= trialTime {
 		r.InARow, r.Turns = 0, nil
 	}
 	if r.Refusal.left(now) == 0 {
 		r.RefusedCredentials, r.Refusal = nil, nil
 	}
-	if r.Failure = nil; !renewal {
+	r.Failure = nil
+	if !renewal {
 		r.Session = nil
 	}
 	if len(r.Salt) == 0 {
@@ -279,7 +287,7 @@ func (r *record) prepare(login *sharedLogin, renewal bool, now time.Time) *login
 	if r.Turns = append(r.Turns, now); len(r.Turns) < maxTurns {
 		return nil
 	}
-	return r.failAll(errAddressBound, now)
+	return r.failForAll(errAddressBound, now)
 }
 
 // keep puts the session of a login into r, without the parameters of the login. It
@@ -317,8 +325,8 @@ func (r *record) refuses(fingerprint uint16) bool {
 	return slices.Contains(r.RefusedCredentials, fingerprint)
 }
 
-// failAll puts a failure into r that holds for all credentials.
-func (r *record) failAll(err error, now time.Time) *loginFailure {
+// failForAll puts a failure into r that holds for all credentials.
+func (r *record) failForAll(err error, now time.Time) *loginFailure {
 	r.InARow++
 	failure := newLoginFailure(err, r.InARow)
 	failure.savedAt = now
@@ -332,18 +340,19 @@ func (r *record) failAll(err error, now time.Time) *loginFailure {
 // newSharedFailure returns the failure of a login that returned err. It holds as
 // long as a refusal does.
 func newSharedFailure(err error, now time.Time) *sharedFailure {
-	f := &sharedFailure{At: now, Wait: refusalTime, AddressBound: err == errAddressBound}
+	f := &sharedFailure{At: now, Wait: lockOutTime, AddressBound: err == errAddressBound}
 	var answer *APIError
 	if errors.As(err, &answer) {
 		shared := sharedAnswer(*answer)
 		shared.Data = nil
-		f.Answer, f.Wait = &shared, cmp.Or(answer.RetryAfter, refusalTime)
+		f.Answer, f.Wait = &shared, cmp.Or(answer.RetryAfter, lockOutTime)
 	}
 	return f
 }
 
 // error returns the error that f describes, as far as it is known. Its text says
-// that another process tried to log in.
+// that another process tried to log in. It cleans the texts of the answer, since
+// anyone who can write the record chooses them.
 func (f *sharedFailure) error() error {
 	const op = "login by another process that shares the Store"
 	switch {
@@ -365,9 +374,10 @@ func (f *sharedFailure) error() error {
 
 var errAddressBound = errors.New("session: sessions in the Store ended when another process first used them; sessions of this site may be bound to an address: give the processes at each address a Store of their own")
 
-// sharedAttempt is in the context of Login. Through it, Client.Create learns which
+// lockedLogin is in the context of a Login that runs under the lock. It may call
+// Client.Create more than once. Through it, Client.Create learns which
 // credentials were refused before, and saves those that are refused now.
-type sharedAttempt struct {
+type lockedLogin struct {
 	lock Lock
 
 	mu           sync.Mutex // guards the fields below, since a Login may use goroutines
@@ -376,58 +386,52 @@ type sharedAttempt struct {
 	unsaved      bool     // a failure could not be saved
 }
 
-type attemptKey struct{}
+type lockedLoginKey struct{}
 
-// check returns an error if the credentials were refused before.
-func (a *sharedAttempt) check(params CreateParams) error {
-	if a == nil || params.Password == "" {
+// refusedBefore returns an error if the credentials were refused before.
+func (l *lockedLogin) refusedBefore(params CreateParams) error {
+	if l == nil || params.Password == "" {
 		return nil
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	f := a.record.fingerprint(params)
-	if !a.record.refuses(f) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f := l.record.fingerprint(params)
+	if !l.record.refuses(f) {
 		return nil
 	}
-	a.fingerprints = append(a.fingerprints, f)
-	return a.record.Refusal.error()
+	l.fingerprints = append(l.fingerprints, f)
+	return l.record.Refusal.error()
 }
 
-// note saves the fingerprint of the credentials if err says that they are wrong. It
+// saveRefusal saves the fingerprint of the credentials if err says that they are wrong. It
 // does so at once, since a Login may panic or try other credentials.
-func (a *sharedAttempt) note(ctx context.Context, params CreateParams, err error) {
-	if a == nil || params.Password == "" || !errors.Is(err, ErrInvalidUsernameOrPassword) {
+func (l *lockedLogin) saveRefusal(ctx context.Context, params CreateParams, err error) {
+	if l == nil || params.Password == "" || !errors.Is(err, ErrInvalidUsernameOrPassword) {
 		return
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	f, r := a.record.fingerprint(params), a.record
-	a.fingerprints = append(a.fingerprints, f)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f, r := l.record.fingerprint(params), l.record
+	l.fingerprints = append(l.fingerprints, f)
 	r.RefusedCredentials = append(r.RefusedCredentials, f)
 	r.RefusedCredentials = r.RefusedCredentials[max(0, len(r.RefusedCredentials)-maxRefused):]
 	r.Refusal = newSharedFailure(err, time.Now())
-	r.Refusal.Wait = credentialTime
-	a.unsaved = r.save(ctx, a.lock) != nil
+	r.Refusal.Wait = refusalTime
+	l.unsaved = r.save(ctx, l.lock) != nil
 }
 
 // fail saves the error of Login if it concerns other Sources too. It returns the
 // failure that this Source keeps, or nil if the error concerns this Source alone. A
 // failure that cannot be saved still holds for this Source.
-func (a *sharedAttempt) fail(ctx context.Context, err error) (failure *loginFailure) {
-	if a.unsaved {
-		a.unsaved = a.record.save(ctx, a.lock) != nil
-	}
+func (l *lockedLogin) fail(ctx context.Context, err error) (failure *loginFailure) {
 	switch {
-	case errors.Is(err, ErrInvalidUsernameOrPassword) && len(a.fingerprints) > 0:
+	case errors.Is(err, ErrInvalidUsernameOrPassword) && len(l.fingerprints) > 0:
 		failure = newLoginFailure(err, 1)
-		failure.savedAt, failure.fingerprints = a.record.Refusal.At, a.fingerprints
+		failure.savedAt, failure.fingerprints = l.record.Refusal.At, l.fingerprints
 	case isShared(err):
-		failure = a.record.failAll(err, time.Now())
-		a.unsaved = a.record.save(ctx, a.lock) != nil
-	default:
-		return nil
+		failure, l.unsaved = l.record.failForAll(err, time.Now()), true
 	}
-	if a.unsaved {
+	if l.unsaved && l.record.save(ctx, l.lock) != nil && failure != nil {
 		failure.savedAt = time.Time{}
 	}
 	return failure
@@ -449,8 +453,8 @@ func isShared(err error) bool {
 }
 
 // revokeShared is Revoke of a Source with a Store. It waits for a running login of
-// its Source. Callers that need a session wait until it returns. Another Revoke
-// shares its outcome.
+// its Source. Callers that need a session wait until it returns. So does another
+// Revoke, which has nothing more to do unless this one fails.
 func (src *Source) revokeShared(ctx context.Context) error {
 	ctx, cancel := liveContext(ctx)
 	defer cancel()
@@ -461,14 +465,14 @@ func (src *Source) revokeShared(ctx context.Context) error {
 	}
 	if other := src.shared.revoking; other != nil {
 		src.mu.Unlock()
-		if err := waitFor(ctx, other.ended); err != nil {
+		if err := waitFor(ctx, other.ended); err != nil || other.logoutErr == nil {
 			return err
 		}
-		return other.logoutErr
+		return src.revokeShared(ctx)
 	}
-	call := &loginCall{done: make(chan struct{}), ended: make(chan struct{})}
-	call.logoutErr = errors.New("session: Source.Logout did not return")
-	src.shared.revoking = call
+	revocation := &loginCall{done: make(chan struct{}), ended: make(chan struct{})}
+	revocation.logoutErr = errors.New("session: Source.Logout did not return")
+	src.shared.revoking = revocation
 	held := src.swap(nil)
 	login := src.running
 	if login != nil {
@@ -479,35 +483,35 @@ func (src *Source) revokeShared(ctx context.Context) error {
 		src.mu.Lock()
 		defer src.mu.Unlock()
 		src.shared.revoking = nil
-		close(call.ended)
+		close(revocation.ended)
 		if src.closed { // Close has already closed done
 			return
 		}
 		if held != nil {
 			src.keep(held)
 		}
-		close(call.done)
+		close(revocation.done)
 	}()
 	if login != nil {
 		if err := waitFor(ctx, login.ended); err != nil {
-			call.logoutErr = err
+			revocation.logoutErr = err
 			return err
 		}
 	}
-	held, call.logoutErr = src.revokeRecord(ctx, call, held)
+	held, revocation.logoutErr = src.revokeRecord(ctx, revocation, held)
 	if login != nil && login.closePanic != nil {
 		panic(login.closePanic)
 	}
-	return call.logoutErr
+	return revocation.logoutErr
 }
 
 // revokeRecord logs out the session in the Store and those of this Source. Then it
 // removes the session from the Store. A session whose log-out fails stays where it
 // is: revokeRecord returns held unless it has logged held out.
-func (src *Source) revokeRecord(ctx context.Context, call *loginCall, held *keptSession) (*keptSession, error) {
+func (src *Source) revokeRecord(ctx context.Context, revocation *loginCall, held *keptSession) (*keptSession, error) {
 	lock, err := src.tryLock(ctx)
 	for n := 1; errors.Is(err, ErrLocked); n++ {
-		if err := call.pause(ctx, n); err != nil {
+		if err := revocation.pause(ctx, n); err != nil {
 			return held, err
 		}
 		lock, err = src.tryLock(ctx)
@@ -524,7 +528,7 @@ func (src *Source) revokeRecord(ctx context.Context, call *loginCall, held *kept
 	unsaved := slices.Clone(src.toLogOut)
 	src.mu.Unlock()
 	err = src.logOutAll(ctx, unsaved, nil, nil)
-	logOut := func(s *Session) bool {
+	end := func(s *Session) bool {
 		logoutErr := src.logOut(ctx, s)
 		err = errors.Join(err, logoutErr)
 		if logoutErr == nil && r.has(s) {
@@ -536,19 +540,19 @@ func (src *Source) revokeRecord(ctx context.Context, call *loginCall, held *kept
 		return logoutErr == nil
 	}
 	if r.Session != nil && (held == nil || !r.has(held.session)) {
-		logOut(&r.Session.Session)
+		end(&r.Session.Session)
 	}
-	if held != nil && logOut(held.session) {
+	if held != nil && end(held.session) {
 		held = nil
 	}
 	if r.Session != nil { // its log-out failed
 		return held, err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
-	defer cancel()
 	if r.Failure != nil || r.Refusal != nil {
 		return held, errors.Join(err, r.save(ctx, lock))
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
 	if removeErr := lock.Remove(ctx); removeErr != nil {
 		err = errors.Join(err, fmt.Errorf("session: remove from the Store: %w", removeErr))
 	}

@@ -72,13 +72,14 @@ type Source struct {
 	//     context ends.
 	//   - A session that has ended is replaced once, by the first Source that
 	//     notices.
-	//   - All Sources together post a wrong password once. Other credentials get
-	//     their own try. The refusal ends after the Reset of any Source, or after
-	//     24 hours.
-	//   - All Sources share a lock-out, other refusals, and the wait after a
-	//     failure, if the API answered or may have received the login. The text of
-	//     such an error says that another process tried to log in. A demand for a
-	//     second factor, an incorrect code and [ErrNotSent] are not shared.
+	//   - If Login passes its context to Client.Create, all Sources together post a
+	//     wrong password once. Other credentials get their own try. The refusal ends
+	//     with the first login after the Reset of any Source, or after 24 hours.
+	//   - All Sources share a lock-out, any other refusal, and the wait after a
+	//     failure, if the API answered or may have received the login. A refusal is
+	//     tried again after APIError.RetryAfter, or 15 minutes. The text of a shared
+	//     error says that another process tried to log in. A demand for a second
+	//     factor, an incorrect code and [ErrNotSent] are not shared.
 	//   - While this Source keeps a failure, its callers make it read the Store
 	//     again, at most every 5 seconds.
 	//   - If three sessions within a minute end at their first use by another
@@ -130,7 +131,7 @@ type loginCall struct {
 	loginPanic any
 
 	ended      chan struct{} // closed when the fields below are set
-	logoutErr  error         // of the log-out, if Close or Revoke was called during the login
+	logoutErr  error         // of the log-out of a session that nobody gets, or of the Revoke that this call stands for
 	closePanic any           // of Login or of that log-out
 }
 
@@ -159,7 +160,7 @@ type keptSession struct {
 	early     time.Duration // the session is renewed this long before its end
 	accepted  atomic.Bool   // an answer did not say that the session has ended
 
-	othersSave time.Time // when another Source saved the session; zero if this one logged in
+	savedByOtherAt time.Time // when another Source saved the session; zero if this one logged in
 }
 
 // BackoffError is returned while a [Source] waits after a failed login.
@@ -257,7 +258,7 @@ func (src *Source) waitForLogin(ctx context.Context) (*keptSession, error) {
 		if call.kept != nil || call.err != nil {
 			return call.kept, call.err
 		}
-		// Close or Revoke was called meanwhile, or the Store has changed; find decides anew.
+		// Close or Revoke was called meanwhile; find decides anew.
 	}
 }
 
@@ -266,8 +267,8 @@ func waitError(ctx context.Context) error {
 	return fmt.Errorf("session: wait for a login: %w", contextError(ctx))
 }
 
-// find returns the session if it is still good, or else the login to wait for.
-// It starts a login if one is due.
+// find returns the session if it is still good, or else the login or the
+// Revoke to wait for. It starts a login if one is due.
 func (src *Source) find(ctx context.Context) (*keptSession, *loginCall, error) {
 	src.mu.Lock()
 	defer src.mu.Unlock()
@@ -373,7 +374,7 @@ func (src *Source) finish(call *loginCall, k *keptSession, err error, loginPanic
 	if loginPanic != nil {
 		call.closePanic = loginPanic
 	}
-	src.shared.reset = call.reset || src.shared.reset && !call.shared.loggedIn && !call.shared.adopted
+	src.shared.mayReplace = call.reset || src.shared.mayReplace && !call.shared.loggedIn && !call.shared.adopted
 	if src.Store == nil && k != nil && (src.closed || call.revoked) {
 		unwanted = true
 		src.toLogOut = append(src.toLogOut, k.session)
@@ -404,8 +405,8 @@ func (src *Source) finish(call *loginCall, k *keptSession, err error, loginPanic
 	return unwanted
 }
 
-// logOutLate logs out a session that came after Close or Revoke was called. Their
-// contexts may have ended.
+// logOutLate logs out a session that nobody gets: Close or Revoke was called during
+// the login, or it could not be saved. The contexts of the callers may have ended.
 func (src *Source) logOutLate(ctx context.Context, call *loginCall, s *Session) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -472,7 +473,7 @@ func (src *Source) Reset() {
 	src.kept.Store(nil)
 	src.origin.Store(nil)
 	src.failure, src.unaccepted = nil, 0
-	src.shared.reset, src.shared.resetAt = true, time.Now()
+	src.shared.mayReplace, src.shared.resetAt = true, time.Now()
 	if src.running != nil {
 		src.running.reset = true
 	}
@@ -523,7 +524,7 @@ func (src *Source) Close(ctx context.Context) error {
 // With a Store, Revoke logs out for all Sources that share it: it waits for the lock
 // of the record, logs the stored session out, and removes it. If Revoke fails before
 // that, or if the log-out fails, the session stays in use and in the record. Calls at
-// the same time share one outcome.
+// the same time wait for the first one, and do nothing unless that fails.
 func (src *Source) Revoke(ctx context.Context) error {
 	if err := src.checkContext(ctx); err != nil {
 		return err
@@ -614,9 +615,9 @@ func (src *Source) Format(f fmt.State, verb rune) {
 	fmt.Fprintf(f, fmt.FormatString(f, verb), "Source")
 }
 
-// refusalTime is how long a lock-out holds if the API does not say. The same goes
+// lockOutTime is how long a lock-out holds if the API does not say. The same goes
 // for any other refusal that a Store shares for all credentials.
-const refusalTime = 15 * time.Minute
+const lockOutTime = 15 * time.Minute
 
 func newLoginFailure(err error, count int) *loginFailure {
 	f := &loginFailure{err: err, refused: isRefusal(err), count: count}
@@ -629,7 +630,7 @@ func newLoginFailure(err error, count int) *loginFailure {
 	case !f.refused:
 		f.until = time.Now().Add(max(retryAfter, backoff(count, time.Second, time.Minute)))
 	case errors.Is(err, ErrLockedOut):
-		f.until = time.Now().Add(cmp.Or(retryAfter, refusalTime))
+		f.until = time.Now().Add(cmp.Or(retryAfter, lockOutTime))
 	}
 	return f
 }
@@ -676,7 +677,7 @@ func newKeptSession(s *Session, early time.Duration) (*keptSession, error) {
 	return k, nil
 }
 
-// setLifetime sets how long the session lasts from its login on, and how long
+// setLifetime sets how long the session lasts from keptAt on, and how long
 // before its end it is renewed.
 func (k *keptSession) setLifetime(lifetime, early time.Duration) {
 	k.lifetime = lifetime
@@ -684,8 +685,8 @@ func (k *keptSession) setLifetime(lifetime, early time.Duration) {
 	k.early = early - rand.N(early/10+1)
 }
 
-// keep puts k into use. The session that it replaces is left to end by itself. A
-// session that could not be saved, as it seemed, is in the Store if k is the same.
+// keep puts k into use. The session that it replaces is left to end by itself. If k
+// was to be logged out, since its save seemed to fail, it no longer is.
 func (src *Source) keep(k *keptSession) {
 	src.swap(k)
 	src.toLogOut = slices.DeleteFunc(src.toLogOut, func(s *Session) bool { return s.ID == k.session.ID })

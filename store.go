@@ -62,8 +62,8 @@ var (
 // The caller may modify the session. The session has no client: see [Delete].
 //
 // The error is that of the Store, or says that the record is encrypted or of a newer
-// version. It matches [ErrInvalidParams] if ctx or store is nil. An unreadable
-// record counts as no record, and is not an error.
+// version. It matches [ErrInvalidParams] if ctx or store is nil. A damaged
+// record counts as none, and is not an error.
 func LoadSession(ctx context.Context, store Store) (*Session, error) {
 	if ctx == nil || store == nil {
 		return nil, usageError("LoadSession requires a context and a Store; one of them is nil")
@@ -78,7 +78,7 @@ func LoadSession(ctx context.Context, store Store) (*Session, error) {
 // record is the content of a Store. Its JSON form may gain members within version 1.
 // All times are by the clock of the process that saved them.
 type record struct {
-	Version float64        `json:"v"`
+	Version float64        `json:"v"` // a newer one may be any number
 	Session *savedSession  `json:"session,omitempty"`
 	Failure *sharedFailure `json:"failure,omitempty"`  // holds for all credentials; nil after a login that succeeded
 	InARow  int            `json:"in_a_row,omitempty"` // failures since a session was good for a minute
@@ -123,12 +123,12 @@ func loadRecord(ctx context.Context, store Store) (*record, error) {
 	return parseRecord(data)
 }
 
-// parseRecord reads a record. An unreadable record counts as none, since otherwise
+// parseRecord reads a record. A damaged record counts as none, since otherwise
 // somebody would have to delete it by hand. A record of a newer version is an error,
 // even if its members have other types.
 func parseRecord(data []byte) (*record, error) {
 	if bytes.HasPrefix(data, []byte(encryptedPrefix)) {
-		return nil, fmt.Errorf("session: load from the Store: %w: it is encrypted; use NewEncryptedStore", errUnreadable)
+		return nil, fmt.Errorf("session: load from the Store: %w: it is encrypted; use NewEncryptedStore", errNotDecrypted)
 	}
 	r := &record{}
 	if json.Unmarshal(data, r) != nil {
@@ -152,7 +152,7 @@ func parseRecord(data []byte) (*record, error) {
 	r.InARow = max(0, min(r.InARow, 100))
 	for _, failure := range []*sharedFailure{r.Failure, r.Refusal} {
 		if failure != nil {
-			failure.Wait = min(failure.Wait, credentialTime)
+			failure.Wait = min(failure.Wait, refusalTime)
 		}
 	}
 	return r, nil
@@ -165,7 +165,7 @@ func (r *record) encode(now time.Time) (data []byte, ttl time.Duration, err erro
 	ttl = max(r.Failure.left(now), r.Refusal.left(now))
 	switch {
 	case r.Session != nil && r.Session.Lifetime == 0:
-		ttl = max(ttl, 30*24*time.Hour-time.Hour)
+		ttl = max(ttl, (30*24-1)*time.Hour) // 30 days in the end: nobody knows when the session ends
 	case r.Session != nil:
 		ttl = max(ttl, r.Session.TimeoutAt.Sub(now))
 	}
@@ -200,9 +200,9 @@ func (r *record) fingerprint(params CreateParams) uint16 {
 	return binary.BigEndian.Uint16(mac.Sum(nil))
 }
 
-// errUnreadable is matched if a record was saved with other keys or another name, or
+// errNotDecrypted is matched if a record was saved with other keys or another name, or
 // if only one of the two Stores encrypts.
-var errUnreadable = errors.New("the record cannot be decrypted")
+var errNotDecrypted = errors.New("the record cannot be decrypted")
 
 // encryptedPrefix is the start of an encrypted record.
 const encryptedPrefix = "files.com session, AES-256-GCM\n"
@@ -228,8 +228,8 @@ type encryptedStore struct {
 // A record that no key decrypts is an error and is left as it is, since processes
 // with different keys would otherwise replace each other's sessions forever. If the
 // key is lost, call [Source.Reset]: the next login replaces the record. To rotate a
-// key, add the new one as the second key of every process, then make it the first
-// one of every process, then remove the old one after 30 days.
+// key, add the new one as the second key of every process, then make it the first one
+// of every process. Remove the old one after the next login, which saves the record.
 //
 // The error matches [ErrInvalidParams] if store is nil, there is no key, or a key has
 // another length.
@@ -257,14 +257,14 @@ func (s *encryptedStore) Load(ctx context.Context) ([]byte, error) {
 	}
 	sealed, found := bytes.CutPrefix(data, []byte(encryptedPrefix))
 	if !found {
-		return nil, fmt.Errorf("%w: it is not encrypted; call Source.Reset to replace it", errUnreadable)
+		return nil, fmt.Errorf("%w: it is not encrypted; call Source.Reset to replace it", errNotDecrypted)
 	}
 	for _, key := range s.keys {
 		if plain, err := key.Open(nil, nil, sealed, []byte(s.name)); err == nil {
 			return plain, nil
 		}
 	}
-	return nil, fmt.Errorf("%w: it was saved with another key or another name; add the key, or call Source.Reset to replace it", errUnreadable)
+	return nil, fmt.Errorf("%w: it was saved with another key or another name; add the key, or call Source.Reset to replace it", errNotDecrypted)
 }
 
 // TryLock locks the other Store.

@@ -112,7 +112,7 @@ func (t *Transport) send(req *http.Request, k *keptSession) (resp *http.Response
 // answer if req cannot be sent again.
 func (t *Transport) sendAgain(req *http.Request, first *http.Response) (*http.Response, error) {
 	if first.Body != nil { // frees the connection during the login
-		start, _ := io.ReadAll(io.LimitReader(first.Body, 64<<10))
+		start, _ := io.ReadAll(io.LimitReader(first.Body, maxAnswer))
 		first.Body.Close()
 		first.Body = io.NopCloser(bytes.NewReader(start))
 	}

@@ -85,7 +85,7 @@ func ExampleNew_keyRotation() {
 	before := deploy(oldKey)
 	first := deploy(oldKey, newKey)  // everywhere, before any process encrypts by the new key
 	second := deploy(newKey, oldKey) // everywhere
-	third := deploy(newKey)          // when no record of the old key is left: after 30 days at most
+	third := deploy(newKey)          // when no record of the old key is left: after the next login
 
 	save(before)
 	record, err := first.Load(ctx)
