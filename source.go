@@ -63,9 +63,9 @@ type Source struct {
 
 	// Store shares the session with every Source that has a Store of the same
 	// record: in other processes, on other machines, or in this one. One of them
-	// logs in, and the others adopt its session. Nil means that the session is not
-	// shared. The Store is read only when no session is in use, or when a renewal is
-	// due.
+	// logs in, and the others adopt its session. So each user at each site requires a
+	// record of its own. Nil means that the session is not shared. The Store is read
+	// only when no session is in use, or when a renewal is due.
 	//
 	//   - While Login runs, and also while it asks a person for a code, this Source
 	//     holds the lock of the record. The others wait, each caller until its own
@@ -99,8 +99,8 @@ type Source struct {
 	Store Store
 
 	// Logger gets a record of every login: at Debug when it succeeded or when a
-	// session of the Store was adopted, at Warn when it failed or when the lock of
-	// the Store was lost. Nothing else reports that a renewal in the background
+	// session of the Store was adopted, at Warn when it failed, when it was not
+	// tried because of the Store, or when the lock of the Store was lost. Nothing else reports that a renewal in the background
 	// failed. Nil means no records.
 	Logger *slog.Logger
 
@@ -433,6 +433,8 @@ func (src *Source) logLogin(ctx context.Context, call *loginCall, k *keptSession
 	case err == nil:
 		src.Logger.LogAttrs(ctx, slog.LevelDebug, what, slog.Any("session", k.session))
 	case call.shared.isLookUp() || err == errClosed: // nothing has happened
+	case src.Store != nil && !call.shared.loggedIn: // the Store failed, or says that no login may be tried
+		src.Logger.LogAttrs(ctx, slog.LevelWarn, what+" not tried", slog.String("error", err.Error()))
 	case isRefusal(err):
 		src.Logger.LogAttrs(ctx, slog.LevelWarn, what+" refused", slog.String("error", err.Error()))
 	default:

@@ -257,14 +257,14 @@ func (s *encryptedStore) Load(ctx context.Context) ([]byte, error) {
 	}
 	sealed, found := bytes.CutPrefix(data, []byte(encryptedPrefix))
 	if !found {
-		return nil, fmt.Errorf("%w: it is not encrypted; call Source.Reset to replace it", errNotDecrypted)
+		return nil, fmt.Errorf("%w: it is not encrypted; let every program encrypt it, then call Source.Reset to replace it", errNotDecrypted)
 	}
 	for _, key := range s.keys {
 		if plain, err := key.Open(nil, nil, sealed, []byte(s.name)); err == nil {
 			return plain, nil
 		}
 	}
-	return nil, fmt.Errorf("%w: it was saved with another key or another name; add the key, or call Source.Reset to replace it", errNotDecrypted)
+	return nil, fmt.Errorf("%w: another site, user or program may use this record with a name or a key of its own; give each a record of its own, add the key if it is missing, or call Source.Reset to replace the record", errNotDecrypted)
 }
 
 // TryLock locks the other Store.

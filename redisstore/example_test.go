@@ -33,7 +33,7 @@ func ExampleNew() {
 
 	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
 	defer client.Close()
-	store, err := session.NewEncryptedStore(redisstore.New(client, "files:alice"), "alice", keyOfFleet)
+	store, err := session.NewEncryptedStore(redisstore.New(client, "files:mysite:alice"), "mysite:alice", keyOfFleet)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func ExampleNew() {
 		log.Fatal(err)
 	}
 	fmt.Println(srv.Counts().Logins, server.Keys())
-	// Output: 1 [files:alice]
+	// Output: 1 [files:mysite:alice]
 }
 
 // Three deployments replace a key, one after another, while the fleet runs.
@@ -65,7 +65,7 @@ func ExampleNew_keyRotation() {
 	oldKey, newKey := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)
 	ctx := context.Background()
 	deploy := func(keys ...[]byte) session.Store {
-		store, err := session.NewEncryptedStore(redisstore.New(client, "files:alice"), "alice", keys...)
+		store, err := session.NewEncryptedStore(redisstore.New(client, "files:mysite:alice"), "mysite:alice", keys...)
 		if err != nil {
 			log.Fatal(err)
 		}

@@ -18,7 +18,8 @@ may be bound. Send both to curl by a pipe, as below. An argument would show the
 session to other users.
 
 If the session has ended, header logs in again by the files of the last login.
-Without files the exit status is 3.`,
+Without files the exit status is 3. In a script, "set -o pipefail" makes that the
+status of the pipe.`,
 		Example: `  filessession header | curl -H @- https://mysite.files.com/api/rest/v1/folders/`,
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {

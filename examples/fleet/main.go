@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -27,7 +28,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	url, user := os.Getenv("FILES_URL"), os.Getenv("FILES_USERNAME")
+	url, user := strings.TrimSuffix(os.Getenv("FILES_URL"), "/"), os.Getenv("FILES_USERNAME")
 	c := must(session.NewClient(session.WithBaseURL(url)))
 	options, err := redis.ParseURL(os.Getenv("REDIS_URL"))
 	if err != nil {
@@ -37,12 +38,13 @@ func main() {
 	if err != nil {
 		log.Fatal("FILES_SESSION_KEY is not base64; make it by: openssl rand -base64 32")
 	}
+	name := "files:" + url + ":" + user // each user at each site has a record
 	src := &session.Source{
 		Login: func(ctx context.Context) (*session.Session, error) {
 			return c.Create(ctx, session.CreateParams{Username: user, Password: os.Getenv("FILES_PASSWORD")})
 		},
 		Logout: c.Delete,
-		Store:  must(session.NewEncryptedStore(redisstore.New(redis.NewClient(options), "files:"+user), url+" "+user, key)),
+		Store:  must(session.NewEncryptedStore(redisstore.New(redis.NewClient(options), name), name, key)),
 	}
 	files := &http.Client{Transport: &session.Transport{Source: src}}
 	for ctx.Err() == nil {

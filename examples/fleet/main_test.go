@@ -69,7 +69,7 @@ func TestWorkersLogInOnceAndOnceMoreWhenTheSessionHasEnded(t *testing.T) {
 	srv.Expire(srv.Sessions()[0])
 	succeed(2 * len(workers))
 	assert.Equal(t, 2, srv.Counts().Logins)
-	record, err := mini.Get("files:alice")
+	record, err := mini.Get("files:" + srv.URL + ":alice")
 	require.NoError(t, err)
 	assert.NotContains(t, record, srv.Sessions()[0], "the record is encrypted")
 

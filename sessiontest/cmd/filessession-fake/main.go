@@ -117,7 +117,7 @@ func run(ctx context.Context, c config, out io.Writer) error {
 	logger := log.New(out, "", log.Ltime)
 	srv, authority, err := start(c)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w; name another address with -addr", err)
 	}
 	defer srv.Close()
 	c.apply(srv)
