@@ -145,22 +145,23 @@ func ExampleTwoFactorError_Answer() {
 		params    session.CreateParams // the password is sent again with a code of digits
 		challenge *session.TwoFactorError
 	}
-	var held sync.Map // a real server keeps it by a random cookie, and for a few minutes only
+	var held sync.Map // a real server keeps a *pending by a random cookie, and for a few minutes only
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
 		params := session.CreateParams{Username: r.FormValue("username"), Password: r.FormValue("password")}
-		s, err := c.Create(r.Context(), params)
+		ctx := context.WithoutCancel(r.Context()) // a browser that leaves must not leave a session behind
+		s, err := c.Create(ctx, params)
 		var challenge *session.TwoFactorError
 		switch {
 		case errors.As(err, &challenge):
-			held.Store("cookie", pending{params, challenge})
+			held.Store("cookie", &pending{params, challenge})
 			fmt.Fprintln(w, "Enter your code.")
 		case errors.Is(err, session.ErrNotAuthenticated):
 			http.Error(w, "Wrong user name or password.", http.StatusForbidden)
 		case err != nil:
 			http.Error(w, "Files.com cannot be reached.", http.StatusBadGateway)
 		default:
-			defer c.Delete(context.WithoutCancel(r.Context()), s) // or keep it for later requests
+			defer c.Delete(ctx, s) // or keep it for later requests
 			fmt.Fprintln(w, "Welcome.")
 		}
 	})
@@ -170,13 +171,13 @@ func ExampleTwoFactorError_Answer() {
 			http.Error(w, "Log in first.", http.StatusForbidden)
 			return
 		}
-		p := value.(pending)
-		s, err := c.Create(r.Context(), p.challenge.Answer(p.params, r.FormValue("code")))
+		p, ctx := value.(*pending), context.WithoutCancel(r.Context())
+		s, err := c.Create(ctx, p.challenge.Answer(p.params, r.FormValue("code")))
 		if err != nil {
 			http.Error(w, "Wrong code.", http.StatusForbidden)
 			return
 		}
-		defer c.Delete(context.WithoutCancel(r.Context()), s)
+		defer c.Delete(ctx, s)
 		fmt.Fprintln(w, "Welcome.")
 	})
 

@@ -400,7 +400,7 @@ func (l *lockedLogin) refusedBefore(params CreateParams) error {
 		return nil
 	}
 	l.fingerprints = append(l.fingerprints, f)
-	return l.record.Refusal.error()
+	return fmt.Errorf("%w; these credentials are not sent again until Source.Reset", l.record.Refusal.error())
 }
 
 // saveRefusal saves the fingerprint of the credentials if err says that they are wrong. It

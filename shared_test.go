@@ -298,6 +298,7 @@ func TestAWrongPasswordIsPostedOnce(t *testing.T) {
 		assertHidesSecrets(t, err)
 	}
 	assert.Equal(t, 1, f.posts())
+	assert.ErrorContains(t, f.err(f.sourceOf(wrong)), "not sent again until Source.Reset")
 	assertNoSecret(t, f.record.get())
 	assert.NotContains(t, f.record.get(), "alice")
 }

@@ -74,10 +74,10 @@ func New(path string) *Store {
 func DefaultPath(origin, user string) (string, error) {
 	origin = strings.ToLower(strings.TrimSuffix(strings.TrimSpace(origin), "/"))
 	if origin == "" {
-		return "", errors.New("the origin is empty; give that of the site, such as https://mysite.files.com")
+		return "", errors.New("filestore: the origin is empty; give the URL of the site, such as https://mysite.files.com")
 	}
 	if user == "" {
-		return "", errors.New("the user name is empty; give the one that logs in")
+		return "", errors.New("filestore: the user name is empty; give the one that logs in")
 	}
 	config, err := os.UserConfigDir()
 	if err != nil {

@@ -34,7 +34,7 @@ func Example() {
 		Login: func(ctx context.Context) (*session.Session, error) {
 			return c.Create(ctx, session.CreateParams{Username: "alice", Password: password})
 		},
-		Logout: c.Delete, // a session that was read from a file knows no client
+		Logout: c.Delete, // a session that was read from a Store knows no client
 		Store:  filestore.New(path),
 	}
 	defer src.Close(ctx) // leaves the session to the next run; src.Revoke logs out for all

@@ -3,8 +3,10 @@
 //
 //	filessession-fake -user alice:secret -user bob:secret:totp
 //
-// It prints the address that it serves, and each request as it answers it. It ends
-// on an interrupt or SIGTERM. Flag -help lists all settings.
+// To standard output it prints the address that it serves, and each request as it
+// answers it. It accepts requests once it has printed the line "serving" with the
+// address. It ends on an interrupt or SIGTERM. In a test, start a program that was
+// built: a signal to "go run" does not reach it. Flag -help lists all settings.
 //
 // # Users
 //
@@ -46,7 +48,9 @@
 //
 // POST /expire ends sessions, as their timeout would.
 //
-// POST /faults makes requests fail. Its members are those of [sessiontest.Fault]:
+// POST /faults makes requests fail, or succeed with an answer of yours: a listing of
+// the root folder is
+// {"path":"/api/rest/v1/folders/","status":200,"body":"[{\"path\":\"a.txt\"}]"}. Its members are those of [sessiontest.Fault]:
 // method, path, times and chance say which requests; after and delay say when;
 // status, body, reset, header, http_code, drip, truncate, surplus, gzip and bomb say
 // how. A delay and a drip are strings such as "250ms".
