@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -30,6 +31,7 @@ nobody is logged in; 130 after Ctrl-C.`,
   filessession header | curl -H @- https://mysite.files.com/api/rest/v1/folders/
   filessession exec -- python3 report.py
   filessession logout`,
+		Version:           version(),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		Args:              cobra.ArbitraryArgs,
@@ -52,6 +54,14 @@ nobody is logged in; 130 after Ctrl-C.`,
 		completeAccounts(cmd)
 	}
 	return root
+}
+
+// version returns the version of the module that go install built.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(unknown)"
 }
 
 // flagError returns the error of a flag that cannot be parsed. The text leaves out a
