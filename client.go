@@ -132,7 +132,7 @@ func (c *Client) Create(ctx context.Context, params CreateParams) (*Session, err
 		return nil, err
 	}
 	login, _ := ctx.Value(lockedLoginKey{}).(*lockedLogin) // nil unless a Source with a Store logs in
-	if err := login.refusedBefore(params); err != nil {
+	if err := login.refusedBefore(c.base, params); err != nil {
 		return nil, err
 	}
 	s, err := c.logIn(ctx, c.base, params)
@@ -141,7 +141,7 @@ func (c *Client) Create(ctx context.Context, params CreateParams) (*Session, err
 			s, err = c.logIn(ctx, origin, params)
 		}
 	}
-	login.saveRefusal(ctx, params, err)
+	login.saveRefusal(ctx, c.base, params, err)
 	return s, err
 }
 

@@ -22,7 +22,8 @@ const (
 	storeTimeout   = 5 * time.Second // limits each call of a Store
 	lookUpInterval = 5 * time.Second // between two reads of the Store while a Source keeps a failure
 	refusalTime    = 24 * time.Hour  // how long a refusal holds for the credentials that were refused
-	maxRefused     = 4               // fingerprints in a record; more than one, so that old passwords do not displace each other
+	maxSkew        = 5 * time.Minute // a failure that is dated further ahead does not count
+	maxRefusals    = 4               // in a record; more than one, so that old passwords do not displace each other
 	trialTime      = time.Minute     // a session that lasts this long counts as good
 	maxTurns       = 3               // this many turns within trialTime are a failure
 )
@@ -256,9 +257,7 @@ func (r *record) forget(reset time.Time) {
 	if r.Failure != nil && !r.Failure.At.After(reset) {
 		r.Failure, r.InARow = nil, 0
 	}
-	if r.Refusal != nil && !r.Refusal.At.After(reset) {
-		r.Refusal, r.RefusedCredentials = nil, nil
-	}
+	r.Refusals = slices.DeleteFunc(r.Refusals, func(f refusal) bool { return !f.At.After(reset) })
 	r.Turns = slices.DeleteFunc(r.Turns, func(turn time.Time) bool { return !turn.After(reset) })
 }
 
@@ -270,9 +269,7 @@ func (r *record) prepare(login *sharedLogin, renewal bool, now time.Time) *login
 	if r.Session != nil && r.Failure == nil && now.Sub(r.Session.SavedAt) >= trialTime {
 		r.InARow, r.Turns = 0, nil
 	}
-	if r.Refusal.left(now) == 0 {
-		r.RefusedCredentials, r.Refusal = nil, nil
-	}
+	r.Refusals = slices.DeleteFunc(r.Refusals, func(f refusal) bool { return f.left(now) == 0 })
 	r.Failure = nil
 	if !renewal {
 		r.Session = nil
@@ -315,14 +312,20 @@ func (r *record) failureFor(earlier *loginFailure) *loginFailure {
 	case wait > 0:
 		err := r.Failure.error()
 		return &loginFailure{err: err, refused: isRefusal(err), until: now.Add(wait), savedAt: r.Failure.At}
-	case earlier != nil && r.Refusal.left(now) > 0 && slices.ContainsFunc(earlier.fingerprints, r.refuses):
+	case earlier != nil && slices.ContainsFunc(earlier.fingerprints, func(f uint16) bool { return r.refusal(f).left(now) > 0 }):
 		return earlier
 	}
 	return nil
 }
 
-func (r *record) refuses(fingerprint uint16) bool {
-	return slices.Contains(r.RefusedCredentials, fingerprint)
+// refusal returns the refusal of the credentials with the fingerprint, or nil.
+func (r *record) refusal(fingerprint uint16) *sharedFailure {
+	for i := range r.Refusals {
+		if r.Refusals[i].Fingerprint == fingerprint {
+			return &r.Refusals[i].sharedFailure
+		}
+	}
+	return nil
 }
 
 // failForAll puts a failure into r that holds for all credentials.
@@ -389,35 +392,35 @@ type lockedLogin struct {
 type lockedLoginKey struct{}
 
 // refusedBefore returns an error if the credentials were refused before.
-func (l *lockedLogin) refusedBefore(params CreateParams) error {
+func (l *lockedLogin) refusedBefore(base string, params CreateParams) error {
 	if l == nil || params.Password == "" {
 		return nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	f := l.record.fingerprint(params)
-	if !l.record.refuses(f) {
+	f := l.record.fingerprint(base, params)
+	before := l.record.refusal(f)
+	if before == nil {
 		return nil
 	}
 	l.fingerprints = append(l.fingerprints, f)
-	return fmt.Errorf("%w; these credentials are not sent again until Source.Reset", l.record.Refusal.error())
+	return fmt.Errorf("%w; these credentials are not sent again until Source.Reset", before.error())
 }
 
 // saveRefusal saves the fingerprint of the credentials if err says that they are wrong. It
 // does so at once, since a Login may panic or try other credentials.
-func (l *lockedLogin) saveRefusal(ctx context.Context, params CreateParams, err error) {
+func (l *lockedLogin) saveRefusal(ctx context.Context, base string, params CreateParams, err error) {
 	if l == nil || params.Password == "" || !errors.Is(err, ErrInvalidUsernameOrPassword) {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	f, r := l.record.fingerprint(params), l.record
-	l.fingerprints = append(l.fingerprints, f)
-	r.RefusedCredentials = append(r.RefusedCredentials, f)
-	r.RefusedCredentials = r.RefusedCredentials[max(0, len(r.RefusedCredentials)-maxRefused):]
-	r.Refusal = newSharedFailure(err, time.Now())
-	r.Refusal.Wait = refusalTime
-	l.unsaved = r.save(ctx, l.lock) != nil
+	f := refusal{l.record.fingerprint(base, params), *newSharedFailure(err, time.Now())}
+	f.Wait = refusalTime
+	l.fingerprints = append(l.fingerprints, f.Fingerprint)
+	l.record.Refusals = append(l.record.Refusals, f)
+	l.record.Refusals = l.record.Refusals[max(0, len(l.record.Refusals)-maxRefusals):]
+	l.unsaved = l.record.save(ctx, l.lock) != nil
 }
 
 // fail saves the error of Login if it concerns other Sources too. It returns the
@@ -427,7 +430,7 @@ func (l *lockedLogin) fail(ctx context.Context, err error) (failure *loginFailur
 	switch {
 	case errors.Is(err, ErrInvalidUsernameOrPassword) && len(l.fingerprints) > 0:
 		failure = newLoginFailure(err, 1)
-		failure.savedAt, failure.fingerprints = l.record.Refusal.At, l.fingerprints
+		failure.savedAt, failure.fingerprints = time.Now(), l.fingerprints
 	case isShared(err):
 		failure, l.unsaved = l.record.failForAll(err, time.Now()), true
 	}
@@ -548,7 +551,7 @@ func (src *Source) revokeRecord(ctx context.Context, revocation *loginCall, held
 	if r.Session != nil { // its log-out failed
 		return held, err
 	}
-	if r.Failure != nil || r.Refusal != nil {
+	if len(r.failures()) > 0 {
 		return held, errors.Join(err, r.save(ctx, lock))
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)

@@ -1279,3 +1279,54 @@ func TestALogOutThatFailsAfterAFailedSaveIsReported(t *testing.T) {
 	waitFor(t, func() bool { return strings.Contains(logged.String(), "login failed") })
 	assert.Contains(t, err.Error()+logged.String(), "log out")
 }
+
+func TestAResetHoldsAfterTheRefusalOfOtherCredentials(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	a := f.sourceOf(session.CreateParams{Username: "alice", Password: "new"})
+	b := f.sourceOf(session.CreateParams{Username: "alice", Password: "old"})
+	assert.ErrorIs(t, f.err(a), session.ErrInvalidUsernameOrPassword)
+	f.AddUser(sessiontest.User{Username: "alice", Password: "new"})
+	a.Reset()
+	assert.ErrorIs(t, f.err(b), session.ErrInvalidUsernameOrPassword)
+	f.id(a)
+	assert.Equal(t, 3, f.posts())
+}
+
+func TestARequestThatMeetsAResetIsRepeatedWithANewSession(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	src := f.source()
+	f.id(src)
+	first := true
+	hc := &http.Client{Transport: &session.Transport{Source: src, Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+		resp, err := f.Client().Transport.RoundTrip(r)
+		if first {
+			first = false
+			src.Reset() // while the answer is on its way
+		}
+		return resp, err
+	})}}
+	f.ExpireUser("alice")
+	resp, err := hc.Get(f.URL + "/api/rest/v1/folders")
+	require.NoError(t, err)
+	resp.Body.Close()
+	assert.Equal(t, http.StatusOK, resp.StatusCode)
+}
+
+func TestTheSamePasswordMayBeRightAtAnotherSite(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	other := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "another"})
+	t.Cleanup(other.Close)
+	first := newClient(t, session.WithBaseURL(other.URL), session.WithHTTPClient(other.Client()))
+	src := f.source()
+	login := src.Login
+	src.Login = func(ctx context.Context) (*session.Session, error) {
+		if s, err := first.Create(ctx, alice); err == nil {
+			return s, nil
+		}
+		return login(ctx)
+	}
+	f.id(src)
+}

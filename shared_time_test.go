@@ -4,6 +4,7 @@ package session_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -268,11 +269,34 @@ func TestAClockThatIsAheadDoesNotProlongAFailure(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &clockFleet{}
-		f.record.set(recordOf(t, map[string]any{"failure": map[string]any{"at": time.Now().Add(1000 * time.Hour), "wait_ns": time.Minute, "status": 503}}))
-		src := f.source()
+		failAt := func(at time.Time) {
+			f.record.set(recordOf(t, map[string]any{"failure": map[string]any{"at": at, "wait_ns": time.Minute}}))
+		}
+		failAt(time.Now().Add(4 * time.Minute))
 		var wait *session.BackoffError
-		require.ErrorAs(t, sessionError(t, src), &wait)
+		require.ErrorAs(t, sessionError(t, f.source()), &wait)
 		assert.Equal(t, time.Minute, wait.Wait)
+		failAt(time.Now().Add(24 * time.Hour))
+		assert.Equal(t, "id1", sessionID(t, f.source()), "a failure that is dated a day ahead does not count")
+	})
+}
+
+func TestAClockThatIsSetBackAfterAResetRepeatsNoRefusedLogin(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &clockFleet{fail: wrongPassword}
+		src := f.source()
+		src.Reset()
+		sessionError(t, src)
+		var record map[string]any
+		require.NoError(t, json.Unmarshal([]byte(f.record.get()), &record))
+		record["failure"].(map[string]any)["at"] = time.Now().Add(-time.Minute) // by the clock that was set back
+		f.record.set(recordOf(t, record))
+		for range 60 {
+			sessionError(t, src)
+			time.Sleep(10 * time.Second)
+		}
+		assert.Equal(t, 1, f.logins)
 	})
 }
 

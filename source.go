@@ -374,6 +374,9 @@ func (src *Source) finish(call *loginCall, k *keptSession, err error, loginPanic
 	if loginPanic != nil {
 		call.closePanic = loginPanic
 	}
+	if call.shared.loggedIn && !call.reset { // the record was saved without the older failures
+		src.shared.resetAt = time.Time{}
+	}
 	src.shared.mayReplace = call.reset || src.shared.mayReplace && !call.shared.loggedIn && !call.shared.adopted
 	if src.Store == nil && k != nil && (src.closed || call.revoked) {
 		unwanted = true
@@ -449,7 +452,11 @@ func (src *Source) Invalidate(s *Session) {
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	k := src.kept.Load()
-	if k == nil || s == nil || k.session.ID != s.ID {
+	switch {
+	case k == nil && s != nil && src.shared.mayReplace: // Reset took it out of use; the Store may still have it
+		src.shared.endedID, src.shared.turn = s.ID, false
+		return
+	case k == nil || s == nil || k.session.ID != s.ID:
 		return
 	}
 	src.swap(nil)

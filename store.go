@@ -84,9 +84,8 @@ type record struct {
 	InARow  int            `json:"in_a_row,omitempty"` // failures since a session was good for a minute
 	Turns   []time.Time    `json:"turns,omitempty"`    // see keptSession.isTurn
 
-	Refusal            *sharedFailure `json:"refusal,omitempty"` // holds for some credentials
-	RefusedCredentials []uint16       `json:"refused,omitempty"` // their fingerprints
-	Salt               []byte         `json:"salt,omitempty"`    // of the fingerprints
+	Refusals []refusal `json:"refusals,omitempty"`
+	Salt     []byte    `json:"salt,omitempty"` // of their fingerprints
 }
 
 type savedSession struct {
@@ -102,6 +101,12 @@ type sharedFailure struct {
 	Wait         time.Duration `json:"wait_ns"`                 // until the next login, from At
 	Answer       *sharedAnswer `json:"answer,omitempty"`        // nil if there was none
 	AddressBound bool          `json:"address_bound,omitempty"` // the failure is errAddressBound
+}
+
+// refusal is the failure of some credentials alone.
+type refusal struct {
+	Fingerprint uint16 `json:"fingerprint"`
+	sharedFailure
 }
 
 // sharedAnswer is an APIError without its methods, since MarshalText would replace
@@ -150,19 +155,30 @@ func parseRecord(data []byte) (*record, error) {
 		}
 	}
 	r.InARow = max(0, min(r.InARow, 100))
-	for _, failure := range []*sharedFailure{r.Failure, r.Refusal} {
-		if failure != nil {
-			failure.Wait = min(failure.Wait, refusalTime)
-		}
+	for _, failure := range r.failures() {
+		failure.Wait = min(failure.Wait, refusalTime)
 	}
 	return r, nil
+}
+
+// failures returns all failures in r.
+func (r *record) failures() (all []*sharedFailure) {
+	if r.Failure != nil {
+		all = append(all, r.Failure)
+	}
+	for i := range r.Refusals {
+		all = append(all, &r.Refusals[i].sharedFailure)
+	}
+	return all
 }
 
 // encode returns the JSON form of r and how long a Store must keep it. That is an
 // hour longer than anything in r holds, since clocks differ. A record that is too
 // large for the keyring of an operating system loses the texts of its failures.
 func (r *record) encode(now time.Time) (data []byte, ttl time.Duration, err error) {
-	ttl = max(r.Failure.left(now), r.Refusal.left(now))
+	for _, failure := range r.failures() {
+		ttl = max(ttl, failure.left(now))
+	}
 	switch {
 	case r.Session != nil && r.Session.Lifetime == 0:
 		ttl = max(ttl, (30*24-1)*time.Hour) // 30 days in the end: nobody knows when the session ends
@@ -171,8 +187,8 @@ func (r *record) encode(now time.Time) (data []byte, ttl time.Duration, err erro
 	}
 	r.Version = recordVersion
 	data, err = json.Marshal(r)
-	for _, f := range []*sharedFailure{r.Failure, r.Refusal} {
-		if len(data) > largeRecord && f != nil && f.Answer != nil {
+	for _, f := range r.failures() {
+		if len(data) > largeRecord && f.Answer != nil {
 			f.Answer.Title, f.Answer.Message, f.Answer.Instance = "", "", ""
 			data, err = json.Marshal(r)
 		}
@@ -183,10 +199,10 @@ func (r *record) encode(now time.Time) (data []byte, ttl time.Duration, err erro
 	return data, ttl + time.Hour, nil
 }
 
-// left returns how long f still holds. That is at most f.Wait, even if the clock of
-// the process that saved f is ahead.
+// left returns how long f still holds: at most f.Wait, even if the clock of the
+// process that saved f is ahead, and not at all if that clock is far ahead.
 func (f *sharedFailure) left(now time.Time) time.Duration {
-	if f == nil {
+	if f == nil || f.At.Sub(now) > maxSkew {
 		return 0
 	}
 	return max(0, min(f.At.Add(f.Wait).Sub(now), f.Wait))
@@ -194,9 +210,9 @@ func (f *sharedFailure) left(now time.Time) time.Duration {
 
 // fingerprint tells credentials apart, but is too short to confirm a guess: of a
 // million passwords, about 15 have the same fingerprint.
-func (r *record) fingerprint(params CreateParams) uint16 {
+func (r *record) fingerprint(base string, params CreateParams) uint16 {
 	mac := hmac.New(sha256.New, r.Salt)
-	fmt.Fprintf(mac, "%d:%s%s", len(params.Username), params.Username, params.Password)
+	fmt.Fprintf(mac, "%q %q %q", base, params.Username, params.Password)
 	return binary.BigEndian.Uint16(mac.Sum(nil))
 }
 
