@@ -105,8 +105,8 @@ func (s *Store) Load(ctx context.Context) ([]byte, error) {
 }
 
 // TryLock locks the record, and extends the lock in a goroutine until Unlock. The
-// Lock is safe for concurrent use. If no answer of Redis arrives, TryLock frees the
-// lock in the background, since Redis may have given it.
+// Lock is safe for concurrent use. If Redis does not answer, or answers with an error,
+// TryLock frees the lock in the background, since Redis may have given it.
 func (s *Store) TryLock(ctx context.Context) (session.Lock, error) {
 	key, err := s.lockKey()
 	if err != nil {
@@ -114,7 +114,7 @@ func (s *Store) TryLock(ctx context.Context) (session.Lock, error) {
 	}
 	l := &lock{store: s, key: key, owner: rand.Text(), ended: make(chan struct{})}
 	locked, ended, err := l.run(ctx, lockScript, lease.Milliseconds())
-	if isUnclear(ended, err) {
+	if err != nil && ended != nil { // even an error of Redis may be the answer to a second try of the client
 		go func() {
 			<-ended // the script may run until then
 			l.release()
@@ -165,7 +165,8 @@ func (l *lock) change(ctx context.Context, verb string, script *redis.Script, ar
 	default:
 	}
 	held, ended, err := l.run(ctx, script, args...)
-	if isUnclear(ended, err) {
+	var answer redis.Error
+	if err != nil && ended != nil && !errors.As(err, &answer) { // the script may have run, or may still run
 		l.end()
 	}
 	switch {
@@ -259,12 +260,6 @@ func call[T any](ctx context.Context, f func(context.Context) (T, error)) (T, <-
 	case <-ctx.Done():
 		return none, ended, ctx.Err()
 	}
-}
-
-// isUnclear reports whether a script that failed so may have run, or may still run.
-func isUnclear(ended <-chan struct{}, err error) bool {
-	var answer redis.Error
-	return ended != nil && err != nil && !errors.As(err, &answer)
 }
 
 // lockKey returns the key of the lock, which has the hash slot of the record's key.

@@ -455,3 +455,27 @@ func TestAStoppedProcessThatLostItsLeaseSavesNothing(t *testing.T) {
 	require.NoError(t, next.Save(t.Context(), []byte("still held"), 0))
 	next.Unlock()
 }
+
+func TestALockIsFreedIfAnErrorAnswersTheSecondTryOfTheClient(t *testing.T) {
+	t.Parallel()
+	server := startServer(t)
+	proxy := newProxy(t, server.addr)
+	client := newClient(t, &redis.Options{Addr: proxy.Addr().String(), ReadTimeout: 300 * time.Millisecond,
+		MaxRetries: 3, MinRetryBackoff: 50 * time.Millisecond, MaxRetryBackoff: 50 * time.Millisecond})
+	store := redisstore.New(client, "session")
+	lock(t, store).Unlock()
+	admin := server.client()
+	proxy.keepBack <- func() { // Redis has given the lock, and refuses the second try
+		go admin.Do(context.Background(), "REPLICAOF", "127.0.0.1", "1")
+	}
+	_, err := store.TryLock(t.Context())
+	require.Error(t, err)
+	require.NoError(t, admin.Do(t.Context(), "REPLICAOF", "NO", "ONE").Err())
+	require.Eventually(t, func() bool {
+		l, err := redisstore.New(admin, "session").TryLock(t.Context())
+		if err == nil {
+			l.Unlock()
+		}
+		return err == nil
+	}, 5*time.Second, 20*time.Millisecond, "nobody holds the lock")
+}
