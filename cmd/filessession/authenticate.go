@@ -60,7 +60,7 @@ func (a *authentication) login(ctx context.Context) (*session.Session, error) {
 func (a *authentication) params(ctx context.Context) (session.CreateParams, error) {
 	if a.password == "" {
 		if a.passwordFile == "" {
-			return session.CreateParams{}, question{fmt.Sprintf("Password of %s: ", a.account), &a.password}
+			return session.CreateParams{}, a.passwordQuestion()
 		}
 		var err error
 		if a.password, err = readPassword(a.passwordFile); err != nil {
@@ -76,6 +76,10 @@ func (a *authentication) params(ctx context.Context) (session.CreateParams, erro
 		return session.CreateParams{}, err
 	}
 	return a.challenge.Answer(params, code), nil
+}
+
+func (a *authentication) passwordQuestion() question {
+	return question{fmt.Sprintf("Password of %s: ", a.account), &a.password}
 }
 
 // code returns the second factor.

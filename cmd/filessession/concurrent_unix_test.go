@@ -3,15 +3,21 @@
 package main
 
 import (
+	"bytes"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/filescom/session"
 	"github.com/filescom/session/filestore"
+	"github.com/filescom/session/sessiontest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -127,6 +133,27 @@ func TestAWrongPasswordIsPostedOnceWhileASessionIsKept(t *testing.T) {
 	assert.Zero(t, status, "the old session is still used: %s", stderr)
 }
 
+func TestALockOutIsPostedOnceWhetherOrNotASessionIsKept(t *testing.T) {
+	t.Parallel()
+	for _, kept := range []bool{false, true} {
+		f := newFixture(t)
+		if kept {
+			f.logIn(t, "alice")
+		}
+		f.Inject(sessiontest.Fault{Method: "POST", Status: 401, Times: -1,
+			Body: `{"type":"not-authenticated/locked-out","http-code":401,"error":"locked out"}`})
+		for range 3 {
+			_, stderr, status := f.run("login", "--url", f.URL, "--user", "alice", "--store", "file", "--password-file", "password")
+			assert.Equal(t, 1, status)
+			assert.Contains(t, stderr, "the site has locked the user out")
+		}
+		assert.Equal(t, 1, f.requests("POST", 401), "kept: %v", kept)
+		stdout, stderr, status := f.run("header")
+		assert.Equal(t, kept, status == 0, stderr)
+		assert.Equal(t, kept, strings.Contains(stdout, session.AuthHeader))
+	}
+}
+
 // requests counts the requests of a method that were answered by a status, or by any
 // if that is 0.
 func (f *fixture) requests(method string, status int) int {
@@ -141,17 +168,57 @@ func (f *fixture) requests(method string, status int) int {
 
 func TestOneOfTwoTerminalsAsks(t *testing.T) {
 	t.Parallel()
+	for _, before := range []int{0, 1} {
+		f := newFixture(t)
+		if before == 1 {
+			f.logIn(t, "alice")
+		}
+		first := f.login(t, "alice")
+		first.await("Password of")
+		second := f.login(t, "alice")
+		second.await("Waiting for another run, which asks for the password of alice…")
+		first.enter(password + "\n")
+		second.await("Logged in as alice")
+		assert.Zero(t, first.status())
+		assert.Zero(t, second.status())
+		assert.NotContains(t, second.String(), "Password of")
+		assert.Equal(t, before+1, f.Counts().Logins)
+		assert.Equal(t, 1, f.Counts().Live)
+	}
+}
+
+func TestOneOfTwoTerminalsAsksForACode(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
-	first := f.login(t, "alice")
-	first.await("Password of")
-	second := f.login(t, "alice")
-	second.await("Waiting for another run, which asks for the password of alice…")
-	first.enter(password + "\n")
-	second.await("Logged in as alice")
+	first := f.login(t, "totp", "--password-file", "password")
+	first.await("Code (")
+	second := f.login(t, "totp", "--password-file", "password")
+	second.await("Waiting for another run, which asks for the password of totp…")
+	first.enter(code + "\n")
+	second.await("Logged in as totp")
 	assert.Zero(t, first.status())
 	assert.Zero(t, second.status())
-	assert.NotContains(t, second.String(), "Password of")
+	assert.NotContains(t, second.String(), "Code (")
 	assert.Equal(t, 1, f.Counts().Logins)
+}
+
+func TestControlCAtThePromptKeepsTheRefusalOfThePasswordFile(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.logIn(t, "alice")
+	f.ExpireUser("alice")
+	changed := users()[0]
+	changed.Password = "canary-changed"
+	f.AddUser(changed)
+	for range 3 {
+		_, _, status := f.run("header")
+		assert.Equal(t, 1, status)
+		s := f.login(t, "alice")
+		s.await("Password of")
+		s.enter("\x03")
+		assert.Equal(t, 130, s.status())
+	}
+	assert.Equal(t, 1, f.requests("POST", 401))
 }
 
 func TestTheNextTerminalAsksAfterControlCInTheFirst(t *testing.T) {
@@ -226,6 +293,74 @@ func TestAHeaderThatALogoutOvertakesLeavesNoSession(t *testing.T) {
 	assert.Equal(t, 3, <-ended)
 	assert.Equal(t, 2, f.Counts().Logins, "header has logged in again")
 	assert.Zero(t, f.Counts().Live)
+}
+
+// Where the list of accounts cannot be saved, it must still name a session that works, and no
+// other session may stay.
+func TestALoginThatCannotBeListedLeavesNoSessionThatNobodyFinds(t *testing.T) {
+	t.Parallel()
+	for _, before := range []int{0, 1} {
+		f := newFixture(t)
+		url, posted, answer := f.hold(t, "POST", int32(before)+1)
+		if before == 1 {
+			f.logIn(t, "alice", "--url", url)
+		}
+		cmd := exec.Command("filessession-impatient", "login", "--url", url, "--user", "alice", "--store", "file", "--password-file", "password")
+		cmd.Env, cmd.Dir, cmd.SysProcAttr = f.env(), f.home, withoutTerminal()
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		require.NoError(t, cmd.Start())
+		await(t, posted)
+		accounts, err := filestore.New(f.path("config/filessession/accounts.json")).TryLock(t.Context())
+		require.NoError(t, err)
+		answer()
+		assert.Error(t, cmd.Wait())
+		accounts.Unlock()
+		assert.Equal(t, "filessession: waited 50ms for another run, which changes the list of accounts; let that run end, or stop it, then run this command again\n", stderr.String())
+		assert.Equal(t, before, f.Counts().Live)
+		_, _, status := f.run("status")
+		assert.Equal(t, before == 1, status == 0)
+		f.run("logout")
+		assert.Zero(t, f.Counts().Live)
+	}
+}
+
+func TestControlCAfterALoginLeavesTheNewSessionAlone(t *testing.T) {
+	t.Parallel()
+	for _, before := range []int{0, 1} {
+		f := newFixture(t)
+		url, posted, answer := f.hold(t, "POST", int32(before)+1)
+		if before == 1 {
+			f.logIn(t, "alice", "--url", url)
+		}
+		old := f.Sessions()
+		cmd, out := f.start(t, "login", "--url", url, "--user", "alice", "--store", "file", "--password-file", "password")
+		await(t, posted)
+		accounts, err := filestore.New(f.path("config/filessession/accounts.json")).TryLock(t.Context())
+		require.NoError(t, err)
+		answer()
+		require.Eventually(t, func() bool { return f.keepsAnother(old) }, 15*time.Second, time.Millisecond)
+		require.NoError(t, cmd.Process.Signal(os.Interrupt))
+		accounts.Unlock()
+		assert.NoError(t, cmd.Wait(), out)
+		assert.Equal(t, 1, f.Counts().Live)
+		_, stderr, status := f.run("status")
+		assert.Zero(t, status, stderr)
+	}
+}
+
+// keepsAnother reports whether a file has a live session that is none of old.
+func (f *fixture) keepsAnother(old []string) bool {
+	names, _ := filepath.Glob(f.path("config/filessession/*.json"))
+	for _, name := range names {
+		record, _ := os.ReadFile(name)
+		for _, id := range f.Sessions() {
+			if !slices.Contains(old, id) && bytes.Contains(record, []byte(id)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func TestALogoutEndsASessionThatAppearsBeforeItForgetsTheAccount(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"slices"
 	"time"
 
 	"github.com/filescom/session"
@@ -38,13 +37,18 @@ func (a account) current(ctx context.Context) (*session.Session, error) {
 	if err != nil || !own {
 		return s, err
 	}
-	known, err := loadState(ctx)
+	known, err := loadState(context.WithoutCancel(ctx))
 	if err != nil {
 		return nil, err
 	}
-	if !slices.ContainsFunc(known.Accounts, a.sameUser) { // logout ran meanwhile
+	listed := known.listed(a)
+	switch {
+	case listed == nil: // logout ran meanwhile
 		revoke(ctx, client, a)
 		return nil, notLoggedInError("not logged in as " + a.String() + "; run: " + a.loginCommand())
+	case listed.Store != a.Store: // login has moved the session meanwhile
+		revoke(ctx, client, a)
+		return listed.current(ctx)
 	}
 	return s, nil
 }

@@ -26,7 +26,8 @@ func (w withoutSession) Load(ctx context.Context) ([]byte, error) {
 }
 
 // withSessionOf returns a record with the session of another one, or without a session if
-// other is nil. The other members stay, such as the refusal of a password.
+// other is nil. The other members stay, such as a lock-out: a Source that does not hide the
+// session uses it all the same.
 func withSessionOf(record, other []byte) ([]byte, error) {
 	fields, others := map[string]json.RawMessage{}, map[string]json.RawMessage{}
 	if err := json.Unmarshal(record, &fields); err != nil {
@@ -38,7 +39,6 @@ func withSessionOf(record, other []byte) ([]byte, error) {
 			return nil, err
 		}
 		fields["session"] = others["session"]
-		delete(fields, "failure") // readers would return it instead of the session
 	}
 	return json.Marshal(fields)
 }

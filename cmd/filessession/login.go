@@ -48,7 +48,7 @@ func runLogin(ctx context.Context, selected *selection, flags *loginFlags) error
 	if err != nil {
 		return err
 	}
-	a, before, err := selected.accountToLogIn(known.Accounts, flags)
+	a, err := selected.accountToLogIn(known.Accounts, flags)
 	if err != nil {
 		return err
 	}
@@ -63,11 +63,14 @@ func runLogin(ctx context.Context, selected *selection, flags *loginFlags) error
 	if err != nil {
 		return err
 	}
-	if err := updateState(ctx, func(s *state) { s.add(a) }); err != nil {
-		revoke(ctx, login.client, a) // no command would find the session
+	before, err := list(ctx, a)
+	endOld(ctx, login.client, old, s) // also after an error, since no Store has it any more
+	if err != nil {
+		if before == nil || before.Store != a.Store { // no command would find the session
+			revoke(ctx, login.client, a)
+		}
 		return err
 	}
-	endOld(ctx, login.client, old, s)
 	if before != nil && before.Store != a.Store {
 		revoke(ctx, login.client, *before)
 	}
@@ -75,38 +78,53 @@ func runLogin(ctx context.Context, selected *selection, flags *loginFlags) error
 	return nil
 }
 
+// list puts an account into the list of accounts, also after a signal. It returns the account
+// that was there for the same user, nil if there was none. If the list cannot be saved, that
+// account is still there.
+func list(ctx context.Context, a account) (before *account, err error) {
+	ctx, stop := outlive(ctx)
+	defer stop()
+	err = updateState(ctx, func(s *state) {
+		before = s.listed(a)
+		s.add(a)
+	})
+	if err != nil {
+		known, _ := loadState(context.WithoutCancel(ctx))
+		before = known.listed(a)
+	}
+	return before, err
+}
+
 // accountToLogIn returns the account of the flags. Where a flag is missing, it is that of
-// the last login that fits, which is returned as well.
-func (s *selection) accountToLogIn(accounts []account, flags *loginFlags) (a account, before *account, err error) {
+// the last login that fits.
+func (s *selection) accountToLogIn(accounts []account, flags *loginFlags) (account, error) {
 	origin, err := s.origin()
 	if err != nil {
-		return a, nil, err
+		return account{}, err
 	}
-	last, err := s.find(accounts)
-	if err == nil {
-		before, a = &last, last
-	} else {
+	a, err := s.find(accounts)
+	if err != nil {
 		a = account{Origin: origin, User: s.user, Store: inKeyring}
 	}
 	switch {
 	case a.User == "" && a.Origin == "":
-		return a, nil, usageError("login requires a site and a user; run: " + s.loginCommand())
+		return a, usageError("login requires a site and a user; run: " + s.loginCommand())
 	case a.User == "":
-		return a, nil, usageError("login requires a user name; run: " + s.loginCommand())
+		return a, usageError("login requires a user name; run: " + s.loginCommand())
 	case a.Origin == "":
-		return a, nil, usageError("login requires the site; run: " + s.loginCommand() + ", or give --url U")
+		return a, usageError("login requires the site; run: " + s.loginCommand() + ", or give --url U")
 	case flags.store != "" && flags.store != inKeyring && flags.store != inFile:
-		return a, nil, usageError(fmt.Sprintf("--store is %q; use keyring or file", flags.store))
+		return a, usageError(fmt.Sprintf("--store is %q; use keyring or file", flags.store))
 	case flags.store != "":
 		a.Store = flags.store
 	}
 	if flags.totpSecretFile == "-" {
-		return a, nil, usageError("--totp-secret-file requires a file; standard input is for --password-file")
+		return a, usageError("--totp-secret-file requires a file; standard input is for --password-file")
 	}
 	if err := remember(&a.PasswordFile, flags.passwordFile); err != nil {
-		return a, nil, err
+		return a, err
 	}
-	return a, before, remember(&a.TOTPSecretFile, flags.totpSecretFile)
+	return a, remember(&a.TOTPSecretFile, flags.totpSecretFile)
 }
 
 // newAuthentication returns a login by the files of the flags, or by the terminal where
@@ -144,18 +162,22 @@ func logInAnew(ctx context.Context, login *authentication) (s, old *session.Sess
 	return s, old, err
 }
 
-// endOld ends the session that a login replaced.
+// endOld ends the session that a login replaced, also after a signal.
 func endOld(ctx context.Context, client *session.Client, old, s *session.Session) {
 	if old == nil || old.ID == s.ID {
 		return
 	}
+	ctx, stop := outlive(ctx)
+	defer stop()
 	if err := client.Delete(ctx, old); err != nil {
 		fmt.Fprintln(os.Stderr, "filessession: the old session could not be ended; it ends by itself:", explain(err))
 	}
 }
 
-// revoke is logOut, except that it prints the error.
+// revoke is logOut, except that it prints the error, and goes on after a signal.
 func revoke(ctx context.Context, client *session.Client, a account) {
+	ctx, stop := outlive(ctx)
+	defer stop()
 	if err := a.logOut(ctx, client); err != nil {
 		fmt.Fprintf(os.Stderr, "filessession: the session in %s could not be ended; it ends by itself: %s\n", visible(a.place()), explain(err))
 	}

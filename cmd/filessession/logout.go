@@ -39,11 +39,20 @@ func runLogout(ctx context.Context, selected *selection) error {
 	if err := a.logOut(ctx, client); err != nil {
 		return err
 	}
+	var listed *account
 	next := ""
-	if err := updateState(ctx, func(s *state) { next = s.forget(a) }); err != nil {
+	err = updateState(ctx, func(s *state) {
+		listed = s.listed(a)
+		next = s.forget(a)
+	})
+	if err != nil {
 		return err
 	}
-	revoke(ctx, client, a) // another run may have logged in before the account was removed
+	// Another run may have logged in before the account was removed, also to the other place.
+	revoke(ctx, client, a)
+	if listed != nil && listed.Store != a.Store {
+		revoke(ctx, client, *listed)
+	}
 	fmt.Fprintf(os.Stderr, "Logged out %s.\n%s", a, next)
 	return nil
 }

@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,11 +65,12 @@ func users() []sessiontest.User {
 type fixture struct {
 	*sessiontest.Server
 	home string
+	bus  string // the address of the D-Bus of a keyring
 }
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{sessiontest.NewServer(users()...), t.TempDir()}
+	f := &fixture{sessiontest.NewServer(users()...), t.TempDir(), "unix:path=/nonexistent"}
 	t.Cleanup(f.Close)
 	require.NoError(t, os.WriteFile(f.path("password"), []byte(password+"\n"), 0o600))
 	return f
@@ -82,7 +87,7 @@ func (f *fixture) sessionFile(t *testing.T) string {
 	return r.Path
 }
 
-// command returns a run of the program, in the home of the fixture and without a keyring.
+// command returns a run of the program in the home of the fixture.
 func (f *fixture) command(args ...string) *exec.Cmd {
 	cmd := exec.Command("filessession", args...)
 	cmd.Env = f.env()
@@ -92,7 +97,7 @@ func (f *fixture) command(args ...string) *exec.Cmd {
 
 func (f *fixture) env(more ...string) []string {
 	return append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + f.home, "XDG_CONFIG_HOME=" + f.path("config"), "TERM=xterm",
-		"DBUS_SESSION_BUS_ADDRESS=unix:path=/nonexistent", "PS1=$ ",
+		"DBUS_SESSION_BUS_ADDRESS=" + f.bus, "PS1=$ ",
 		"GORACE=atexit_sleep_ms=10"}, more...)
 }
 
@@ -106,6 +111,16 @@ func (f *fixture) run(args ...string) (stdout, stderr string, status int) {
 		return "", err.Error(), -1
 	}
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// start starts the program without a terminal. It returns its output, which may be read after
+// the end.
+func (f *fixture) start(t *testing.T, args ...string) (cmd *exec.Cmd, out *bytes.Buffer) {
+	t.Helper()
+	cmd, out = f.command(args...), &bytes.Buffer{}
+	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = out, out, withoutTerminal()
+	require.NoError(t, cmd.Start())
+	return cmd, out
 }
 
 // logIn logs a user in by a file.
@@ -124,6 +139,35 @@ func requirePrograms(t *testing.T, names ...string) {
 		} else if err != nil {
 			t.Skipf("%s is not installed; install it to run this test", name)
 		}
+	}
+}
+
+// hold starts a server before that of the fixture. It holds the nth request of a method
+// until release, and then sends it on.
+func (f *fixture) hold(t *testing.T, method string, nth int32) (url string, held <-chan struct{}, release func()) {
+	t.Helper()
+	arrived, goOn := make(chan struct{}), make(chan struct{})
+	var n atomic.Int32
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == method && n.Add(1) == nth {
+			close(arrived)
+			<-goOn
+		}
+		f.ServeHTTP(w, r)
+	}))
+	t.Cleanup(srv.Close)
+	release = sync.OnceFunc(func() { close(goOn) })
+	t.Cleanup(release)
+	return srv.URL, arrived, release
+}
+
+// await waits until a channel is closed.
+func await(t *testing.T, done <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-done:
+	case <-time.After(15 * time.Second):
+		t.Fatal("waited 15 s in vain")
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/filescom/session"
@@ -64,23 +63,29 @@ func (question) Error() string { return "the user has to type an answer" }
 // session is that of this login, and not that of another run.
 func (a *authentication) logIn(ctx context.Context, store session.Store) (s *session.Session, own bool, err error) {
 	var asking session.Lock // one run asks at a time; the others use its session
-	for {
+	if a.passwordFile == "" {
+		err = a.passwordQuestion() // first, since logInShared lets other runs try a refused password again
+	} else {
 		s, own, err = a.logInShared(ctx, store)
-		var missing question
-		switch {
-		case !errors.As(err, &missing):
-			return s, own, err
-		case asking == nil: // then try again, since the other run may have logged in
+	}
+	var missing question
+	for errors.As(err, &missing) {
+		if asking == nil {
 			if asking, err = a.lockTerminal(ctx); err != nil {
 				return nil, false, err
 			}
 			defer asking.Unlock()
-		default:
-			if *missing.answer, err = a.terminal.ask(ctx, missing.prompt); err != nil {
-				return nil, false, err
+			s, err = session.LoadSession(ctx, store) // of the run that asked before
+			if s != nil || err != nil {
+				return s, false, err
 			}
 		}
+		if *missing.answer, err = a.terminal.ask(ctx, missing.prompt); err != nil {
+			return nil, false, err
+		}
+		s, own, err = a.logInShared(ctx, store)
 	}
+	return s, own, err
 }
 
 // lockTerminal waits until no other run asks for the password or the code of the account.
@@ -95,28 +100,37 @@ func (a *authentication) lockTerminal(ctx context.Context) (session.Lock, error)
 }
 
 // logInShared logs in and saves the session in the Store. If another run does so
-// meanwhile, it returns the session of that run. It asks nobody.
+// meanwhile, it returns the session of that run. A session that was saved is returned even if
+// ctx has ended, since the caller has to list or to end it. logInShared asks nobody.
 func (a *authentication) logInShared(ctx context.Context, store session.Store) (s *session.Session, own bool, err error) {
 	other := "another run, which logs in as " + a.account.User
 	stop := startWaiting(other)
 	defer stop()
-	var called atomic.Bool
+	called := false
+	var made *session.Session
 	src := &session.Source{
 		Store:  waitFor(store, other),
 		Logout: a.client.Delete,
-		Login: func(ctx context.Context) (*session.Session, error) {
+		Login: func(ctx context.Context) (_ *session.Session, err error) {
 			stop()
-			called.Store(true)
-			return a.login(ctx)
+			called = true
+			made, err = a.login(ctx)
+			return made, err
 		},
 	}
-	defer src.Close(context.WithoutCancel(ctx)) // waits for the login, which ends soon after ctx
 	if a.passwordFile == "" {
 		src.Reset() // the user may try a password that was refused before
 	}
 	s, err = src.Session(ctx)
-	if called.Load() && errors.Is(err, session.ErrOutcomeUnknown) {
+	src.Close(context.WithoutCancel(ctx)) // waits for the login, which ends soon after ctx
+	switch {
+	case err != nil && made != nil:
+		saved, _ := session.LoadSession(context.WithoutCancel(ctx), store)
+		if saved != nil && saved.ID == made.ID {
+			return saved, true, nil
+		}
+	case called && errors.Is(err, session.ErrOutcomeUnknown):
 		err = unclearLogin{err}
 	}
-	return s, called.Load(), err
+	return s, called, err
 }

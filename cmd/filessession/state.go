@@ -108,6 +108,16 @@ func updateState(ctx context.Context, change func(*state)) error {
 // checkState returns an error if the state cannot be saved, for example on a full disk.
 func checkState(ctx context.Context) error { return updateState(ctx, func(*state) {}) }
 
+// listed returns the account of the user of a, nil if there is none.
+func (s *state) listed(a account) *account {
+	i := slices.IndexFunc(s.Accounts, a.sameUser)
+	if i < 0 {
+		return nil
+	}
+	found := s.Accounts[i]
+	return &found
+}
+
 // add makes a the last login.
 func (s *state) add(a account) {
 	s.remove(a)

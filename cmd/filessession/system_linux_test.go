@@ -137,21 +137,44 @@ func argumentLists(stop <-chan struct{}) []string {
 	}
 }
 
-func TestARealSecretService(t *testing.T) {
-	t.Parallel()
+// startKeyring starts a keyring until the test ends. The programs of the fixture use it.
+func (f *fixture) startKeyring(t *testing.T) {
+	t.Helper()
 	requirePrograms(t, "dbus-run-session", "dbus-send", "gnome-keyring-daemon")
-	f := newFixture(t)
 	runtime, err := os.MkdirTemp("", "fs") // short, since a socket of the keyring is in it
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(runtime) })
 	const script = `
-set -e
 echo keyring | gnome-keyring-daemon --foreground --unlock --components=secrets >/dev/null 2>&1 &
 keyring=$!
 trap 'kill $keyring' EXIT
 until dbus-send --session --print-reply --dest=org.freedesktop.DBus / org.freedesktop.DBus.NameHasOwner string:org.freedesktop.secrets | grep -q true; do
 	sleep 0.05
 done
+echo "$DBUS_SESSION_BUS_ADDRESS"
+cat # until the test ends
+`
+	cmd := exec.Command("dbus-run-session", "--", "sh", "-c", script)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + f.home, "XDG_RUNTIME_DIR=" + runtime}
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		in.Close()
+		cmd.Wait()
+	})
+	f.bus, err = readLine(out)
+	require.NoError(t, err)
+}
+
+func TestARealSecretService(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.startKeyring(t)
+	const script = `
+set -e
 filessession login --url "$1" --user alice --password-file password
 filessession status
 filessession header >header
@@ -169,10 +192,8 @@ filessession status
 	require.NoError(t, os.WriteFile(f.path("totp"), []byte(totpSecret), 0o600))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "dbus-run-session", "--", "sh", "-c", script, "sh", f.URL)
-	cmd.Dir = f.home
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + f.home, "XDG_CONFIG_HOME=" + f.path("config"), "XDG_RUNTIME_DIR=" + runtime,
-		"GORACE=atexit_sleep_ms=10"}
+	cmd := exec.CommandContext(ctx, "sh", "-c", script, "sh", f.URL)
+	cmd.Dir, cmd.Env = f.home, f.env()
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	assert.Contains(t, string(out), "The session is kept in the keyring.")
@@ -194,4 +215,64 @@ filessession status
 			assert.NotContains(t, string(data), password)
 		}
 	}
+}
+
+func TestOfTwoLoginsAtOnceTheLastOneChoosesThePlace(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.startKeyring(t)
+	url, posted, answer := f.hold(t, "POST", 1)
+	first, out := f.start(t, "login", "--url", url, "--user", "alice", "--store", "file", "--password-file", "password")
+	await(t, posted)
+	_, stderr, status := f.run("login", "--url", url, "--user", "alice", "--store", "keyring", "--password-file", "password")
+	require.Zero(t, status, stderr)
+	answer()
+	require.NoError(t, first.Wait(), out)
+	assert.Equal(t, 2, f.Counts().Logins)
+	assert.Equal(t, 1, f.Counts().Live, "the session in the keyring has ended")
+	stdout, stderr, status := f.run("status", "--json")
+	assert.Zero(t, status, stderr)
+	assert.Contains(t, stdout, `"store": "file"`)
+}
+
+func TestAHeaderWhoseSessionMovesUsesTheNewPlace(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.startKeyring(t)
+	url, asked, answer := f.hold(t, "GET", 1)
+	f.logIn(t, "alice", "--url", url)
+	f.ExpireUser("alice")
+	header, out := f.start(t, "header")
+	await(t, asked)
+	_, stderr, status := f.run("login", "--store", "keyring", "--password-file", "password")
+	require.Zero(t, status, stderr)
+	answer()
+	require.NoError(t, header.Wait(), out)
+	require.Len(t, f.Sessions(), 1)
+	assert.Contains(t, out.String(), f.Sessions()[0])
+	_, stderr, status = f.run("logout")
+	assert.Zero(t, status, stderr)
+	assert.Zero(t, f.Counts().Live)
+}
+
+func TestALogoutEndsASessionThatMovesMeanwhile(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.startKeyring(t)
+	url, ending, answer := f.hold(t, "DELETE", 1)
+	f.logIn(t, "alice", "--url", url)
+	logout, out := f.start(t, "logout")
+	await(t, ending)
+	login, outOfLogin := f.start(t, "login", "--store", "keyring", "--password-file", "password")
+	require.Eventually(t, func() bool {
+		accounts, err := os.ReadFile(f.path("config/filessession/accounts.json"))
+		return err == nil && bytes.Contains(accounts, []byte(inKeyring))
+	}, 15*time.Second, 5*time.Millisecond)
+	answer()
+	assert.NoError(t, logout.Wait(), out)
+	assert.NoError(t, login.Wait(), outOfLogin)
+	assert.Equal(t, 2, f.Counts().Logins)
+	assert.Zero(t, f.Counts().Live)
+	_, _, status := f.run("status")
+	assert.Equal(t, 3, status)
 }
