@@ -5,13 +5,13 @@ package session
 //	session.go    Session: which one can be sent, how it prints; the package functions
 //	client.go     the steps of a login and of a log-out; when a request is sent again
 //	attempt.go    one attempt: no redirect, no repetition by net/http, at most 64 KiB of answer
-//	pool.go       the transport that clients share, and its time limits
+//	pool.go       the transport that clients share: proxies, TLS, time limits
 //	options.go    Option and every With function
 //	origin.go     which base URLs are accepted, and where a login may be moved
-//	params.go     CreateParams: what is required, and its encoding
+//	params.go     CreateParams: what is required, and its encoding, byte for byte
 //	decode.go     the JSON of answers, and Retry-After
-//	errors.go     which answer leads to which error; TwoFactorError.Answer, the second call
-//	redact.go     which texts may be shown; the error of a transport
+//	errors.go     which answer leads to which error; TwoFactorError.Answer: the code of the second call
+//	redact.go     which texts may be shown; the error of a transport, and whether another try can help
 //	source.go     Source: the session of one user, renewed when needed; refusals and back-off
 //	transport.go  Transport: requests that carry the session of a Source, repeated after its end
 //	store.go      Store and Lock; the record that processes share, and its encryption
@@ -124,8 +124,10 @@ func (c *Client) orDefault(ctx context.Context, op string) (*Client, error) {
 //     in this case, a session may exist that nobody knows;
 //   - the error of the [OTPFunc].
 //
-// Create sends one POST for each host and each code. It repeats a POST only if no
-// connection was established.
+// It also matches the error of ctx if that has ended, and [context.DeadlineExceeded]
+// after a timeout. Create sends one POST to each host, and a second one with a code
+// of the OTPFunc. It sends a POST again only if the server cannot have received all
+// of it.
 func (c *Client) Create(ctx context.Context, params CreateParams) (*Session, error) {
 	c, err := c.orDefault(ctx, "log in")
 	if err != nil {

@@ -186,7 +186,7 @@ func WithLogger(l *slog.Logger) Option {
 }
 
 // WithOTP makes Create call f when the server requires a second factor, at most
-// once for each host. See [OTPFunc].
+// once for each host, and not if CreateParams.OTP is set. See [OTPFunc].
 func WithOTP(f OTPFunc) Option {
 	return func(c *config) error {
 		if f == nil {

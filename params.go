@@ -68,7 +68,8 @@ func (p CreateParams) validate() error {
 // summary returns the parameters that are not secret.
 func (p CreateParams) summary() string { return fmt.Sprintf("CreateParams{Username: %q}", p.Username) }
 
-// Format prints the user name, for every verb.
+// Format prints the user name, for every verb that fmt passes to it: not for %p and
+// %w.
 func (p CreateParams) Format(f fmt.State, verb rune) {
 	fmt.Fprintf(f, fmt.FormatString(f, verb), p.summary())
 }

@@ -9,7 +9,7 @@
 //		session.WithSubdomain("mysite"))
 //
 // A [Source] logs in whenever there is no session. A [Transport] sends this session
-// with each request. A login is never sent again if it may have reached the server.
+// with each request. A login is sent again only if the server cannot have received all of it.
 // Redirects are not followed. Errors are typed: see [APIError], [TwoFactorError] and
 // [ErrInvalidParams]. No error, log record or printed value holds a password, a code
 // or a session ID.
@@ -30,7 +30,7 @@ const DefaultBaseURL = "https://app.files.com"
 
 // AuthHeader is the request header that carries [Session.ID] on every call after
 // the login. An http.Client forwards it to every redirect target. A
-// [Transport] sends it to the host of the session only.
+// [Transport] sends it only to the origin that created the session.
 const AuthHeader = "X-FilesAPI-Auth"
 
 // Session is the login of a user, as [Create] returns it. A field that the server
@@ -108,7 +108,8 @@ func Delete(ctx context.Context, s *Session, opts ...Option) error {
 	return c.Delete(ctx, s)
 }
 
-// Format prints the origin and TimeoutAt, for every verb. For %+v it prints the JSON
+// Format prints the origin and TimeoutAt, for every verb that fmt passes to it: not
+// for %p and %w. For %+v it prints the JSON
 // form without the secrets.
 func (s Session) Format(f fmt.State, verb rune) {
 	text := s.summary()

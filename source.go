@@ -16,14 +16,15 @@ import (
 )
 
 // Source holds one user's session. It logs in when a caller needs a session and
-// there is none, and renews the session shortly before it times out. The zero value
+// there is none. A call shortly before the session times out renews it. The zero value
 // with Login set is ready to use. A Source is safe for concurrent use and must not
 // be copied after first use. While no login runs, it has no goroutine and no timer.
 //
 // One login runs at a time, and all callers share its outcome:
 //
-//   - A refusal is answered from memory until [Source.Reset], so that many
-//     callers with an old password cannot lock the user out. An error is a
+//   - A refusal is answered from memory until [Source.Reset], or with a Store as
+//     long as that says, so that many callers with an old password or code cannot
+//     lock the user out. An error is a
 //     refusal if it matches [ErrInvalidParams] or [ErrNotAuthenticated], unless
 //     it is an *[APIError] without a type, such as the error page of a proxy.
 //   - A lock-out ends by itself. It counts as a refusal for APIError.RetryAfter, or
@@ -72,9 +73,10 @@ type Source struct {
 	//     context ends.
 	//   - A session that has ended is replaced once, by the first Source that
 	//     notices.
-	//   - If Login passes its context to Client.Create, all Sources together post a
-	//     wrong password once. Other credentials get their own try. The refusal ends
-	//     with the first login after the Reset of any Source, or after 24 hours.
+	//   - Login must pass its context to Client.Create. Then all Sources together
+	//     post a wrong password once, and other credentials get their own try. The
+	//     last four refusals are kept. They end with the first login after the Reset
+	//     of any Source, or after 24 hours. Otherwise a refusal holds for all.
 	//   - All Sources share a lock-out, any other refusal, and the wait after a
 	//     failure, if the API answered or may have received the login. A refusal is
 	//     tried again after APIError.RetryAfter, or 15 minutes. The text of a shared
@@ -99,9 +101,9 @@ type Source struct {
 	Store Store
 
 	// Logger gets a record of every login: at Debug when it succeeded or when a
-	// session of the Store was adopted, at Warn when it failed, when it was not
-	// tried because of the Store, or when the lock of the Store was lost. Nothing else reports that a renewal in the background
-	// failed. Nil means no records.
+	// session of the Store was adopted, at Warn when it failed, when it was not tried
+	// because of the Store, or when the lock of the Store was lost. Nothing else
+	// reports that a renewal in the background failed. Nil means no records.
 	Logger *slog.Logger
 
 	kept   atomic.Pointer[keptSession] // the session; nil when there is none
@@ -190,7 +192,8 @@ var errClosed = fmt.Errorf("session: %w", ErrSourceClosed)
 // StaticSource returns a Source of a session that already exists, such as one that
 // was loaded from a file. It never logs in: once the session has ended, callers get
 // an error that matches [ErrSessionEnded]. An empty BaseURL means [DefaultBaseURL].
-// Only [Source.Revoke] logs out. [Source.Close] leaves the session to others. If s
+// Only [Source.Revoke] logs out. [Source.Close] leaves the session to others.
+// [Source.Reset] forgets it for good. If s
 // is nil or cannot be sent, callers get an error that matches [ErrInvalidParams].
 func StaticSource(s *Session) *Source {
 	k, err := newKeptSession(s, 0)

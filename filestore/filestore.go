@@ -6,7 +6,7 @@
 //
 // A file is refused if another user may have read or written it: if its owner is
 // another user, if its mode gives others any right, or if it is a symbolic link. A
-// folder is refused if another user can replace its files. The folders above it are
+// folder is refused if it is a symbolic link, or if another user can replace its files. The folders above it are
 // not checked: use a path on which no other user can rename a folder. On Windows
 // neither owner nor mode is checked: keep the file in the profile of its user, as
 // [DefaultPath] does.
