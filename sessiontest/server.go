@@ -63,7 +63,8 @@ type Server struct {
 	settings
 }
 
-// NewServer starts a server on loopback over plain HTTP.
+// NewServer starts a server on loopback over plain HTTP. Like the functions below, it
+// panics with the error of [User.Validate] if a user is not valid.
 func NewServer(users ...User) *Server {
 	s := newServer(users)
 	s.http = httptest.NewUnstartedServer(s)
