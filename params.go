@@ -27,9 +27,9 @@ type CreateParams struct {
 // OTPFunc answers a demand for a second factor, usually by asking the user. It gets
 // the context of the login, and should return when that context ends. A read of the
 // terminal does not end with a context: read in another goroutine, and wait for the
-// line or for the context. The timeouts of the client do not limit an OTPFunc. If it returns an error, [Client.Create] returns an
-// error that wraps it. Several goroutines may call it at the same time. Each call
-// gets its own challenge.
+// line or for the context. The timeouts of the client do not limit an OTPFunc. If it
+// returns an error, [Client.Create] returns an error that wraps it. Several goroutines
+// may call it at the same time. Each call gets its own challenge.
 type OTPFunc func(ctx context.Context, challenge *TwoFactorError) (code string, err error)
 
 // encode returns the form body, in the order of the fields.
