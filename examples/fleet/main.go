@@ -38,13 +38,12 @@ func main() {
 	if err != nil {
 		log.Fatal("FILES_SESSION_KEY is not base64; make it by: openssl rand -base64 32")
 	}
-	name := "files:" + url + ":" + user // each user at each site has a record
 	src := &session.Source{
 		Login: func(ctx context.Context) (*session.Session, error) {
 			return c.Create(ctx, session.CreateParams{Username: user, Password: os.Getenv("FILES_PASSWORD")})
 		},
 		Logout: c.Delete,
-		Store:  must(session.NewEncryptedStore(redisstore.New(redis.NewClient(options), name), name, key)),
+		Store:  must(session.NewEncryptedStore(redisstore.New(redis.NewClient(options), "files:"+url+":"+user), url+":"+user, key)),
 	}
 	files := &http.Client{Transport: &session.Transport{Source: src}}
 	for ctx.Err() == nil {
