@@ -28,14 +28,12 @@ const (
 	maxTurns       = 3               // this many turns within trialTime are a failure
 )
 
-// sharedState is the state of a Source with a Store, apart from its session.
-// Source.mu guards it.
+// sharedState is what a Source with a Store passes on to its next login. Source.mu
+// guards it.
 type sharedState struct {
-	id       string     // random; names the Source in records
-	endedID  string     // of the last session that an answer reported as ended
-	turn     bool       // the end of that session was a turn: see isTurn
-	resetAt  time.Time  // when Reset was called last; older failures of the record do not count
-	revoking *loginCall // a Revoke that runs; callers wait for its done
+	replaceID string    // of the session to replace: the last that an answer reported as ended
+	turn      bool      // its end was a turn: see isTurn
+	resetAt   time.Time // when Reset was called last; older failures of the record do not count
 
 	// After Reset, until a record was saved or a session adopted, a record that cannot
 	// be decrypted may be replaced.
@@ -44,23 +42,21 @@ type sharedState struct {
 
 // sharedLogin is the part of a loginCall that a Store needs.
 type sharedLogin struct {
-	replaceID  string    // of the session to replace
-	turn       bool      // its end was a turn
-	resetAt    time.Time // see sharedState, like mayReplace
-	mayReplace bool
-	earlier    *loginFailure // holds unless the Store says otherwise; may be nil
+	sharedState               // as it was when the login started
+	earlier     *loginFailure // holds unless the Store says otherwise; may be nil
 
 	adopted  bool          // the session is that of another login
 	loggedIn bool          // Login was called, after the record was saved
 	failure  *loginFailure // what callers get from now on; nil means that it is made from the error
 }
 
-// newSharedLogin returns the start of a login. The caller holds src.mu.
+// newSharedLogin returns the start of a login. It replaces the session in use, if
+// there is one. The caller holds src.mu.
 func (src *Source) newSharedLogin() sharedLogin {
-	if src.shared.id == "" {
-		src.shared.id = rand.Text()
+	if src.id == "" {
+		src.id = rand.Text()
 	}
-	login := sharedLogin{replaceID: src.shared.endedID, turn: src.shared.turn, resetAt: src.shared.resetAt, mayReplace: src.shared.mayReplace}
+	login := sharedLogin{sharedState: src.shared}
 	if k := src.kept.Load(); k != nil {
 		login.replaceID, login.turn = k.session.ID, false
 	}
@@ -70,25 +66,13 @@ func (src *Source) newSharedLogin() sharedLogin {
 	return login
 }
 
-// isLookUp reports whether the Source kept a failure before, and Login was not
-// called.
-func (l *sharedLogin) isLookUp() bool { return l.earlier != nil && !l.loggedIn }
-
-// lookUpDue reports whether the Store may be asked whether the failure still
-// holds. The caller holds src.mu.
-func (src *Source) lookUpDue() bool {
-	return src.Store != nil && !time.Now().Before(src.failure.lookUpAt)
-}
-
 // isTurn reports whether the end of k is a turn: another Source logged in a short
 // time ago, and k ended at its first use by this Source. If sessions are bound to an
-// address, Sources at two addresses take turns to replace each other's session.
+// address, Sources at two addresses take turns to replace each other's session. If
+// this Source logged in, savedByOtherAt is zero, which is long ago.
 func (k *keptSession) isTurn() bool {
-	return k.isAdopted() && !k.wasAccepted() && time.Since(k.savedByOtherAt) < trialTime
+	return !k.wasAccepted() && time.Since(k.savedByOtherAt) < trialTime
 }
-
-// isAdopted reports whether another Source logged in.
-func (k *keptSession) isAdopted() bool { return !k.savedByOtherAt.IsZero() }
 
 // logInShared is the login step of a Source with a Store.
 func (src *Source) logInShared(ctx context.Context, call *loginCall) (*keptSession, error) {
@@ -147,7 +131,7 @@ func (src *Source) logInLocked(ctx context.Context, call *loginCall, lock Lock) 
 		login.failure = locked.fail(ctx, err)
 		return nil, err
 	}
-	r.keep(k, src.shared.id)
+	r.keep(k, src.id)
 	if err = r.save(ctx, lock); err == nil {
 		return k, nil
 	}
@@ -197,7 +181,7 @@ func (src *Source) adopt(login *sharedLogin, s *savedSession) *keptSession {
 	}
 	k, _ := newKeptSession(&s.Session, 0) // loadRecord has validated it
 	k.setLifetime(s.Lifetime, src.early())
-	if s.SavedBy != src.shared.id {
+	if s.SavedBy != src.id {
 		k.savedByOtherAt = s.SavedAt
 	}
 	if !k.good() {
@@ -466,7 +450,7 @@ func (src *Source) revokeShared(ctx context.Context) error {
 		src.mu.Unlock()
 		return errClosed
 	}
-	if other := src.shared.revoking; other != nil {
+	if other := src.revoking; other != nil {
 		src.mu.Unlock()
 		if err := waitFor(ctx, other.ended); err != nil || other.logoutErr == nil {
 			return err
@@ -475,7 +459,7 @@ func (src *Source) revokeShared(ctx context.Context) error {
 	}
 	revocation := &loginCall{done: make(chan struct{}), ended: make(chan struct{})}
 	revocation.logoutErr = errors.New("session: Source.Logout did not return")
-	src.shared.revoking = revocation
+	src.revoking = revocation
 	held := src.swap(nil)
 	login := src.running
 	if login != nil {
@@ -485,7 +469,7 @@ func (src *Source) revokeShared(ctx context.Context) error {
 	defer func() {
 		src.mu.Lock()
 		defer src.mu.Unlock()
-		src.shared.revoking = nil
+		src.revoking = nil
 		close(revocation.ended)
 		if src.closed { // Close has already closed done
 			return
@@ -536,7 +520,7 @@ func (src *Source) revokeRecord(ctx context.Context, revocation *loginCall, held
 		err = errors.Join(err, logoutErr)
 		if logoutErr == nil && r.has(s) {
 			src.mu.Lock()
-			src.shared.endedID, src.shared.turn = s.ID, false
+			src.shared.replaceID, src.shared.turn = s.ID, false
 			src.mu.Unlock()
 			r.Session = nil
 		}
