@@ -135,7 +135,7 @@ func (src *Source) logInLocked(ctx context.Context, call *loginCall, lock Lock) 
 	if err = r.save(ctx, lock); err == nil {
 		return k, nil
 	}
-	if saved, _ := loadRecord(context.WithoutCancel(ctx), src.Store); saved.has(k.session) {
+	if saved, _ := loadRecord(context.WithoutCancel(ctx), src.Store); saved.has(k.session.ID) {
 		return k, nil // the record was saved, and only the answer was lost
 	}
 	r.Session = nil // a Create that outlives Login may still save r
@@ -160,9 +160,11 @@ func (src *Source) look(ctx context.Context, login *sharedLogin) (*record, *kept
 	failure := login.earlier
 	if err == nil {
 		r.forget(login.resetAt)
-		if k := src.adopt(login, r.Session); k != nil {
-			login.adopted = true
-			return r, k, nil
+		if r.Session != nil && !r.has(login.replaceID) {
+			if k := src.adopt(r.Session); k.good() {
+				login.adopted = true
+				return r, k, nil
+			}
 		}
 		failure = r.failureFor(login.earlier)
 	}
@@ -173,19 +175,13 @@ func (src *Source) look(ctx context.Context, login *sharedLogin) (*record, *kept
 	return r, nil, err
 }
 
-// adopt returns the saved session, or nil if it has ended or is the one to replace.
-// The process that saved it has already decided whether its TimeoutAt is plausible.
-func (src *Source) adopt(login *sharedLogin, s *savedSession) *keptSession {
-	if s == nil || s.ID == login.replaceID {
-		return nil
-	}
+// adopt makes a saved session ready for use. The process that saved it has already
+// decided whether its TimeoutAt is plausible.
+func (src *Source) adopt(s *savedSession) *keptSession {
 	k, _ := newKeptSession(&s.Session, 0) // loadRecord has validated it
 	k.setLifetime(s.Lifetime, src.early())
 	if s.SavedBy != src.id {
 		k.savedByOtherAt = s.SavedAt
-	}
-	if !k.good() {
-		return nil
 	}
 	return k
 }
@@ -249,7 +245,7 @@ func (r *record) forget(reset time.Time) {
 // the session, unless it is still good. It returns a failure if the session that
 // ended was one turn too many.
 func (r *record) prepare(login *sharedLogin, renewal bool, now time.Time) *loginFailure {
-	turned := login.turn && r.Session != nil && r.Session.ID == login.replaceID
+	turned := login.turn && r.has(login.replaceID)
 	if r.Session != nil && r.Failure == nil && now.Sub(r.Session.SavedAt) >= trialTime {
 		r.InARow, r.Turns = 0, nil
 	}
@@ -279,35 +275,24 @@ func (r *record) keep(k *keptSession, savedBy string) {
 	r.Session, r.Failure = s, nil
 }
 
-// has reports whether s is the session of the record.
-func (r *record) has(s *Session) bool { return r != nil && r.Session != nil && r.Session.ID == s.ID }
+// has reports whether the session of the record has the ID.
+func (r *record) has(id string) bool { return r != nil && r.Session != nil && r.Session.ID == id }
 
 // failureFor returns the failure that holds for a Source, or nil. An earlier one
 // holds if it is the Source's own, or if it is still in the record.
 func (r *record) failureFor(earlier *loginFailure) *loginFailure {
 	now := time.Now()
 	wait := r.Failure.left(now)
-	if earlier.current() == nil {
-		earlier = nil
-	}
+	current := earlier.current() != nil
+	isEarlier := func(f refusal) bool { return slices.Contains(earlier.fingerprints, f.Fingerprint) && f.left(now) > 0 }
 	switch {
-	case earlier != nil && (earlier.savedAt.IsZero() || wait > 0 && earlier.savedAt.Equal(r.Failure.At)):
+	case current && (earlier.savedAt.IsZero() || wait > 0 && earlier.savedAt.Equal(r.Failure.At)):
 		return earlier
 	case wait > 0:
 		err := r.Failure.error()
 		return &loginFailure{err: err, refused: isRefusal(err), until: now.Add(wait), savedAt: r.Failure.At}
-	case earlier != nil && slices.ContainsFunc(earlier.fingerprints, func(f uint16) bool { return r.refusal(f).left(now) > 0 }):
+	case current && slices.ContainsFunc(r.Refusals, isEarlier):
 		return earlier
-	}
-	return nil
-}
-
-// refusal returns the refusal of the credentials with the fingerprint, or nil.
-func (r *record) refusal(fingerprint uint16) *sharedFailure {
-	for i := range r.Refusals {
-		if r.Refusals[i].Fingerprint == fingerprint {
-			return &r.Refusals[i].sharedFailure
-		}
 	}
 	return nil
 }
@@ -383,12 +368,12 @@ func (l *lockedLogin) refusedBefore(base string, params CreateParams) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f := l.record.fingerprint(base, params)
-	before := l.record.refusal(f)
-	if before == nil {
+	i := slices.IndexFunc(l.record.Refusals, func(before refusal) bool { return before.Fingerprint == f })
+	if i < 0 {
 		return nil
 	}
 	l.fingerprints = append(l.fingerprints, f)
-	return fmt.Errorf("%w; these credentials are not sent again until Source.Reset", before.error())
+	return fmt.Errorf("%w; these credentials are not sent again until Source.Reset", l.record.Refusals[i].error())
 }
 
 // saveRefusal saves the fingerprint of the credentials if err says that they are wrong. It
@@ -428,15 +413,12 @@ func (l *lockedLogin) fail(ctx context.Context, err error) (failure *loginFailur
 // returned err. Another process may have a person to ask for a code, other options,
 // or a connection.
 func isShared(err error) bool {
-	var challenge *TwoFactorError
-	var moved *RegionMismatchError
-	var answer *APIError
 	switch {
-	case errors.As(err, &challenge), errors.As(err, &moved), errors.Is(err, ErrOneTimePasswordIncorrect),
-		errors.Is(err, ErrInvalidParams), errors.Is(err, ErrNotSent):
+	case errors.As(err, new(*TwoFactorError)), errors.As(err, new(*RegionMismatchError)),
+		errors.Is(err, ErrOneTimePasswordIncorrect), errors.Is(err, ErrInvalidParams), errors.Is(err, ErrNotSent):
 		return false
 	}
-	return errors.As(err, &answer) || errors.Is(err, ErrOutcomeUnknown)
+	return errors.As(err, new(*APIError)) || errors.Is(err, ErrOutcomeUnknown)
 }
 
 // revokeShared is Revoke of a Source with a Store. It waits for a running login of
@@ -518,7 +500,7 @@ func (src *Source) revokeRecord(ctx context.Context, revocation *loginCall, held
 	end := func(s *Session) bool {
 		logoutErr := src.logOut(ctx, s)
 		err = errors.Join(err, logoutErr)
-		if logoutErr == nil && r.has(s) {
+		if logoutErr == nil && r.has(s.ID) {
 			src.mu.Lock()
 			src.shared.replaceID, src.shared.turn = s.ID, false
 			src.mu.Unlock()
@@ -526,7 +508,7 @@ func (src *Source) revokeRecord(ctx context.Context, revocation *loginCall, held
 		}
 		return logoutErr == nil
 	}
-	if r.Session != nil && (held == nil || !r.has(held.session)) {
+	if r.Session != nil && (held == nil || !r.has(held.session.ID)) {
 		end(&r.Session.Session)
 	}
 	if held != nil && end(held.session) {
