@@ -28,14 +28,12 @@ const (
 	maxTurns       = 3               // this many turns within trialTime are a failure
 )
 
-// sharedState is the state of a Source with a Store, apart from its session.
-// Source.mu guards it.
+// sharedState is what a Source with a Store passes on to its next login. Source.mu
+// guards it.
 type sharedState struct {
-	id       string     // random; names the Source in records
-	endedID  string     // of the last session that an answer reported as ended
-	turn     bool       // the end of that session was a turn: see isTurn
-	resetAt  time.Time  // when Reset was called last; older failures of the record do not count
-	revoking *loginCall // a Revoke that runs; callers wait for its done
+	replaceID string    // of the session to replace: the last that an answer reported as ended
+	turn      bool      // its end was a turn: see isTurn
+	resetAt   time.Time // when Reset was called last; older failures of the record do not count
 
 	// After Reset, until a record was saved or a session adopted, a record that cannot
 	// be decrypted may be replaced.
@@ -44,23 +42,21 @@ type sharedState struct {
 
 // sharedLogin is the part of a loginCall that a Store needs.
 type sharedLogin struct {
-	replaceID  string    // of the session to replace
-	turn       bool      // its end was a turn
-	resetAt    time.Time // see sharedState, like mayReplace
-	mayReplace bool
-	earlier    *loginFailure // holds unless the Store says otherwise; may be nil
+	sharedState               // as it was when the login started
+	earlier     *loginFailure // holds unless the Store says otherwise; may be nil
 
 	adopted  bool          // the session is that of another login
 	loggedIn bool          // Login was called, after the record was saved
 	failure  *loginFailure // what callers get from now on; nil means that it is made from the error
 }
 
-// newSharedLogin returns the start of a login. The caller holds src.mu.
+// newSharedLogin returns the start of a login. It replaces the session in use, if
+// there is one. The caller holds src.mu.
 func (src *Source) newSharedLogin() sharedLogin {
-	if src.shared.id == "" {
-		src.shared.id = rand.Text()
+	if src.id == "" {
+		src.id = rand.Text()
 	}
-	login := sharedLogin{replaceID: src.shared.endedID, turn: src.shared.turn, resetAt: src.shared.resetAt, mayReplace: src.shared.mayReplace}
+	login := sharedLogin{sharedState: src.shared}
 	if k := src.kept.Load(); k != nil {
 		login.replaceID, login.turn = k.session.ID, false
 	}
@@ -70,25 +66,13 @@ func (src *Source) newSharedLogin() sharedLogin {
 	return login
 }
 
-// isLookUp reports whether the Source kept a failure before, and Login was not
-// called.
-func (l *sharedLogin) isLookUp() bool { return l.earlier != nil && !l.loggedIn }
-
-// lookUpDue reports whether the Store may be asked whether the failure still
-// holds. The caller holds src.mu.
-func (src *Source) lookUpDue() bool {
-	return src.Store != nil && !time.Now().Before(src.failure.lookUpAt)
-}
-
 // isTurn reports whether the end of k is a turn: another Source logged in a short
 // time ago, and k ended at its first use by this Source. If sessions are bound to an
-// address, Sources at two addresses take turns to replace each other's session.
+// address, Sources at two addresses take turns to replace each other's session. If
+// this Source logged in, savedByOtherAt is zero, which is long ago.
 func (k *keptSession) isTurn() bool {
-	return k.isAdopted() && !k.wasAccepted() && time.Since(k.savedByOtherAt) < trialTime
+	return !k.wasAccepted() && time.Since(k.savedByOtherAt) < trialTime
 }
-
-// isAdopted reports whether another Source logged in.
-func (k *keptSession) isAdopted() bool { return !k.savedByOtherAt.IsZero() }
 
 // logInShared is the login step of a Source with a Store.
 func (src *Source) logInShared(ctx context.Context, call *loginCall) (*keptSession, error) {
@@ -147,11 +131,11 @@ func (src *Source) logInLocked(ctx context.Context, call *loginCall, lock Lock) 
 		login.failure = locked.fail(ctx, err)
 		return nil, err
 	}
-	r.keep(k, src.shared.id)
+	r.keep(k, src.id)
 	if err = r.save(ctx, lock); err == nil {
 		return k, nil
 	}
-	if saved, _ := loadRecord(context.WithoutCancel(ctx), src.Store); saved.has(k.session) {
+	if saved, _ := loadRecord(context.WithoutCancel(ctx), src.Store); saved.has(k.session.ID) {
 		return k, nil // the record was saved, and only the answer was lost
 	}
 	r.Session = nil // a Create that outlives Login may still save r
@@ -176,9 +160,11 @@ func (src *Source) look(ctx context.Context, login *sharedLogin) (*record, *kept
 	failure := login.earlier
 	if err == nil {
 		r.forget(login.resetAt)
-		if k := src.adopt(login, r.Session); k != nil {
-			login.adopted = true
-			return r, k, nil
+		if r.Session != nil && !r.has(login.replaceID) {
+			if k := src.adopt(r.Session); k.good() {
+				login.adopted = true
+				return r, k, nil
+			}
 		}
 		failure = r.failureFor(login.earlier)
 	}
@@ -189,19 +175,13 @@ func (src *Source) look(ctx context.Context, login *sharedLogin) (*record, *kept
 	return r, nil, err
 }
 
-// adopt returns the saved session, or nil if it has ended or is the one to replace.
-// The process that saved it has already decided whether its TimeoutAt is plausible.
-func (src *Source) adopt(login *sharedLogin, s *savedSession) *keptSession {
-	if s == nil || s.ID == login.replaceID {
-		return nil
-	}
+// adopt makes a saved session ready for use. The process that saved it has already
+// decided whether its TimeoutAt is plausible.
+func (src *Source) adopt(s *savedSession) *keptSession {
 	k, _ := newKeptSession(&s.Session, 0) // loadRecord has validated it
 	k.setLifetime(s.Lifetime, src.early())
-	if s.SavedBy != src.shared.id {
+	if s.SavedBy != src.id {
 		k.savedByOtherAt = s.SavedAt
-	}
-	if !k.good() {
-		return nil
 	}
 	return k
 }
@@ -265,7 +245,7 @@ func (r *record) forget(reset time.Time) {
 // the session, unless it is still good. It returns a failure if the session that
 // ended was one turn too many.
 func (r *record) prepare(login *sharedLogin, renewal bool, now time.Time) *loginFailure {
-	turned := login.turn && r.Session != nil && r.Session.ID == login.replaceID
+	turned := login.turn && r.has(login.replaceID)
 	if r.Session != nil && r.Failure == nil && now.Sub(r.Session.SavedAt) >= trialTime {
 		r.InARow, r.Turns = 0, nil
 	}
@@ -295,35 +275,24 @@ func (r *record) keep(k *keptSession, savedBy string) {
 	r.Session, r.Failure = s, nil
 }
 
-// has reports whether s is the session of the record.
-func (r *record) has(s *Session) bool { return r != nil && r.Session != nil && r.Session.ID == s.ID }
+// has reports whether the session of the record has the ID.
+func (r *record) has(id string) bool { return r != nil && r.Session != nil && r.Session.ID == id }
 
 // failureFor returns the failure that holds for a Source, or nil. An earlier one
 // holds if it is the Source's own, or if it is still in the record.
 func (r *record) failureFor(earlier *loginFailure) *loginFailure {
 	now := time.Now()
 	wait := r.Failure.left(now)
-	if earlier.current() == nil {
-		earlier = nil
-	}
+	current := earlier.current() != nil
+	isEarlier := func(f refusal) bool { return slices.Contains(earlier.fingerprints, f.Fingerprint) && f.left(now) > 0 }
 	switch {
-	case earlier != nil && (earlier.savedAt.IsZero() || wait > 0 && earlier.savedAt.Equal(r.Failure.At)):
+	case current && (earlier.savedAt.IsZero() || wait > 0 && earlier.savedAt.Equal(r.Failure.At)):
 		return earlier
 	case wait > 0:
 		err := r.Failure.error()
 		return &loginFailure{err: err, refused: isRefusal(err), until: now.Add(wait), savedAt: r.Failure.At}
-	case earlier != nil && slices.ContainsFunc(earlier.fingerprints, func(f uint16) bool { return r.refusal(f).left(now) > 0 }):
+	case current && slices.ContainsFunc(r.Refusals, isEarlier):
 		return earlier
-	}
-	return nil
-}
-
-// refusal returns the refusal of the credentials with the fingerprint, or nil.
-func (r *record) refusal(fingerprint uint16) *sharedFailure {
-	for i := range r.Refusals {
-		if r.Refusals[i].Fingerprint == fingerprint {
-			return &r.Refusals[i].sharedFailure
-		}
 	}
 	return nil
 }
@@ -399,12 +368,12 @@ func (l *lockedLogin) refusedBefore(base string, params CreateParams) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f := l.record.fingerprint(base, params)
-	before := l.record.refusal(f)
-	if before == nil {
+	i := slices.IndexFunc(l.record.Refusals, func(before refusal) bool { return before.Fingerprint == f })
+	if i < 0 {
 		return nil
 	}
 	l.fingerprints = append(l.fingerprints, f)
-	return fmt.Errorf("%w; these credentials are not sent again until Source.Reset", before.error())
+	return fmt.Errorf("%w; these credentials are not sent again until Source.Reset", l.record.Refusals[i].error())
 }
 
 // saveRefusal saves the fingerprint of the credentials if err says that they are wrong. It
@@ -444,15 +413,12 @@ func (l *lockedLogin) fail(ctx context.Context, err error) (failure *loginFailur
 // returned err. Another process may have a person to ask for a code, other options,
 // or a connection.
 func isShared(err error) bool {
-	var challenge *TwoFactorError
-	var moved *RegionMismatchError
-	var answer *APIError
 	switch {
-	case errors.As(err, &challenge), errors.As(err, &moved), errors.Is(err, ErrOneTimePasswordIncorrect),
-		errors.Is(err, ErrInvalidParams), errors.Is(err, ErrNotSent):
+	case errors.As(err, new(*TwoFactorError)), errors.As(err, new(*RegionMismatchError)),
+		errors.Is(err, ErrOneTimePasswordIncorrect), errors.Is(err, ErrInvalidParams), errors.Is(err, ErrNotSent):
 		return false
 	}
-	return errors.As(err, &answer) || errors.Is(err, ErrOutcomeUnknown)
+	return errors.As(err, new(*APIError)) || errors.Is(err, ErrOutcomeUnknown)
 }
 
 // revokeShared is Revoke of a Source with a Store. It waits for a running login of
@@ -466,7 +432,7 @@ func (src *Source) revokeShared(ctx context.Context) error {
 		src.mu.Unlock()
 		return errClosed
 	}
-	if other := src.shared.revoking; other != nil {
+	if other := src.revoking; other != nil {
 		src.mu.Unlock()
 		if err := waitFor(ctx, other.ended); err != nil || other.logoutErr == nil {
 			return err
@@ -475,7 +441,7 @@ func (src *Source) revokeShared(ctx context.Context) error {
 	}
 	revocation := &loginCall{done: make(chan struct{}), ended: make(chan struct{})}
 	revocation.logoutErr = errors.New("session: Source.Logout did not return")
-	src.shared.revoking = revocation
+	src.revoking = revocation
 	held := src.swap(nil)
 	login := src.running
 	if login != nil {
@@ -485,7 +451,7 @@ func (src *Source) revokeShared(ctx context.Context) error {
 	defer func() {
 		src.mu.Lock()
 		defer src.mu.Unlock()
-		src.shared.revoking = nil
+		src.revoking = nil
 		close(revocation.ended)
 		if src.closed { // Close has already closed done
 			return
@@ -534,15 +500,15 @@ func (src *Source) revokeRecord(ctx context.Context, revocation *loginCall, held
 	end := func(s *Session) bool {
 		logoutErr := src.logOut(ctx, s)
 		err = errors.Join(err, logoutErr)
-		if logoutErr == nil && r.has(s) {
+		if logoutErr == nil && r.has(s.ID) {
 			src.mu.Lock()
-			src.shared.endedID, src.shared.turn = s.ID, false
+			src.shared.replaceID, src.shared.turn = s.ID, false
 			src.mu.Unlock()
 			r.Session = nil
 		}
 		return logoutErr == nil
 	}
-	if r.Session != nil && (held == nil || !r.has(held.session)) {
+	if r.Session != nil && (held == nil || !r.has(held.session.ID)) {
 		end(&r.Session.Session)
 	}
 	if held != nil && end(held.session) {

@@ -116,7 +116,11 @@ type Source struct {
 	failure    *loginFailure // nil after a login that succeeded
 	unaccepted int           // how many sessions in a row ended before an answer accepted them
 	toLogOut   []*Session    // out of use, but not yet logged out
-	shared     sharedState
+
+	// With a Store:
+	id       string     // random; names the Source in records
+	revoking *loginCall // a Revoke that runs; callers wait for its done
+	shared   sharedState
 }
 
 // loginCall is one call of Source.Login.
@@ -282,8 +286,8 @@ func (src *Source) find(ctx context.Context) (*keptSession, *loginCall, error) {
 	if k.fresh() {
 		return k, nil, nil
 	}
-	if src.shared.revoking != nil {
-		return nil, src.shared.revoking, nil
+	if src.revoking != nil {
+		return nil, src.revoking, nil
 	}
 	good := k.good()
 	err := src.startLogin(ctx, good)
@@ -309,8 +313,8 @@ func (src *Source) startLogin(ctx context.Context, renewal bool) error {
 	case src.Login == nil:
 		return usageError("Source.Login is nil; set it to a function that logs in")
 	}
-	if err := src.failure.current(); err != nil && !src.lookUpDue() {
-		return err
+	if err := src.failure.current(); err != nil && (src.Store == nil || time.Now().Before(src.failure.lookUpAt)) {
+		return err // too early to ask the Store whether it still holds
 	}
 	ctx, cancel := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), loginKey{src}, true))
 	src.running = &loginCall{cancel: cancel, renewal: renewal, done: make(chan struct{}), ended: make(chan struct{})}
@@ -400,10 +404,7 @@ func (src *Source) finish(call *loginCall, k *keptSession, err error, loginPanic
 		if src.failure != nil {
 			count += src.failure.count
 		}
-		src.failure = newLoginFailure(err, count)
-		if call.shared.failure != nil {
-			src.failure = call.shared.failure
-		}
+		src.failure = cmp.Or(call.shared.failure, newLoginFailure(err, count))
 		src.failure.lookUpAt = time.Now().Add(lookUpInterval)
 	}
 	call.err, call.loginPanic = err, loginPanic
@@ -438,7 +439,7 @@ func (src *Source) logLogin(ctx context.Context, call *loginCall, k *keptSession
 		src.Logger.LogAttrs(ctx, slog.LevelDebug, "Files.com session adopted from the Store", slog.Any("session", k.session))
 	case err == nil:
 		src.Logger.LogAttrs(ctx, slog.LevelDebug, what, slog.Any("session", k.session))
-	case call.shared.isLookUp() || err == errClosed: // nothing has happened
+	case call.shared.earlier != nil && !call.shared.loggedIn || err == errClosed: // nothing new has happened
 	case src.Store != nil && !call.shared.loggedIn: // the Store failed, or says that no login may be tried
 		src.Logger.LogAttrs(ctx, slog.LevelWarn, what+" not tried", slog.String("error", err.Error()))
 	case isRefusal(err):
@@ -457,14 +458,14 @@ func (src *Source) Invalidate(s *Session) {
 	k := src.kept.Load()
 	switch {
 	case k == nil && s != nil && src.shared.mayReplace: // Reset took it out of use; the Store may still have it
-		src.shared.endedID, src.shared.turn = s.ID, false
+		src.shared.replaceID, src.shared.turn = s.ID, false
 		return
 	case k == nil || s == nil || k.session.ID != s.ID:
 		return
 	}
 	src.swap(nil)
-	src.shared.endedID, src.shared.turn = s.ID, k.isTurn()
-	if k.wasAccepted() || k.isAdopted() {
+	src.shared.replaceID, src.shared.turn = s.ID, k.isTurn()
+	if k.wasAccepted() || !k.savedByOtherAt.IsZero() {
 		return
 	}
 	src.unaccepted++
@@ -510,7 +511,7 @@ func (src *Source) Close(ctx context.Context) error {
 	}
 	src.mu.Lock()
 	call := src.running
-	for _, call := range []*loginCall{call, src.shared.revoking} {
+	for _, call := range []*loginCall{call, src.revoking} {
 		if !src.closed && call != nil {
 			close(call.done)
 		}

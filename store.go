@@ -118,6 +118,8 @@ const (
 	largeRecord   = 1800 // bytes; encryption and base64 make 2,500 of them, the limit of Windows
 )
 
+// loadRecord loads the record. A damaged record counts as none, since otherwise
+// somebody would have to delete it by hand. A record of a newer version is an error.
 func loadRecord(ctx context.Context, store Store) (*record, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
@@ -125,28 +127,18 @@ func loadRecord(ctx context.Context, store Store) (*record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("session: load from the Store: %w", err)
 	}
-	return parseRecord(data)
-}
-
-// parseRecord reads a record. A damaged record counts as none, since otherwise
-// somebody would have to delete it by hand. A record of a newer version is an error,
-// even if its members have other types.
-func parseRecord(data []byte) (*record, error) {
 	if bytes.HasPrefix(data, []byte(encryptedPrefix)) {
 		return nil, fmt.Errorf("session: load from the Store: %w: it is encrypted; use NewEncryptedStore", errNotDecrypted)
 	}
-	r := &record{}
-	if json.Unmarshal(data, r) != nil {
-		var only struct {
-			Version float64 `json:"v"`
-		}
-		json.Unmarshal(data, &only)
-		r = &record{Version: only.Version}
+	var only struct { // the members of a newer version may have other types
+		Version float64 `json:"v"`
 	}
-	switch {
-	case r.Version > recordVersion:
-		return nil, fmt.Errorf("session: load from the Store: the record has version %v; update this program, which reads version %d", r.Version, recordVersion)
-	case r.Version < recordVersion:
+	json.Unmarshal(data, &only)
+	if only.Version > recordVersion {
+		return nil, fmt.Errorf("session: load from the Store: the record has version %v; update this program, which reads version %d", only.Version, recordVersion)
+	}
+	r := &record{}
+	if only.Version < recordVersion || json.Unmarshal(data, r) != nil {
 		return &record{}, nil
 	}
 	if s := r.Session; s != nil {
@@ -155,9 +147,6 @@ func parseRecord(data []byte) (*record, error) {
 		}
 	}
 	r.InARow = max(0, min(r.InARow, 100))
-	for _, failure := range r.failures() {
-		failure.Wait = min(failure.Wait, refusalTime)
-	}
 	return r, nil
 }
 
@@ -200,12 +189,14 @@ func (r *record) encode(now time.Time) (data []byte, ttl time.Duration, err erro
 }
 
 // left returns how long f still holds: at most f.Wait, even if the clock of the
-// process that saved f is ahead, and not at all if that clock is far ahead.
+// process that saved f is ahead, and not at all if that clock is far ahead. No failure
+// holds longer than refusalTime, whatever the record says.
 func (f *sharedFailure) left(now time.Time) time.Duration {
 	if f == nil || f.At.Sub(now) > maxSkew {
 		return 0
 	}
-	return max(0, min(f.At.Add(f.Wait).Sub(now), f.Wait))
+	wait := min(f.Wait, refusalTime)
+	return max(0, min(f.At.Add(wait).Sub(now), wait))
 }
 
 // fingerprint tells credentials apart, but is too short to confirm a guess: of a
