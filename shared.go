@@ -33,6 +33,7 @@ const (
 type sharedState struct {
 	replaceID string    // of the session to replace: the last that an answer reported as ended
 	turn      bool      // its end was a turn: see isTurn
+	resetID   string    // of the session that Reset took out of use
 	resetAt   time.Time // when Reset was called last; older failures of the record do not count
 
 	// After Reset, until a record was saved or a session adopted, a record that cannot
@@ -249,7 +250,12 @@ func (r *record) prepare(login *sharedLogin, renewal bool, now time.Time) *login
 	if r.Session != nil && r.Failure == nil && now.Sub(r.Session.SavedAt) >= trialTime {
 		r.InARow, r.Turns = 0, nil
 	}
-	r.Refusals = slices.DeleteFunc(r.Refusals, func(f refusal) bool { return f.left(now) == 0 })
+	r.Refusals = slices.DeleteFunc(r.Refusals, func(f refusal) bool { return now.Sub(f.At) >= refusalTime })
+	for i := range r.Refusals {
+		if f := &r.Refusals[i]; f.At.After(now) { // by a clock that is ahead
+			f.At = now
+		}
+	}
 	r.Failure = nil
 	if !renewal {
 		r.Session = nil
@@ -284,7 +290,9 @@ func (r *record) failureFor(earlier *loginFailure) *loginFailure {
 	now := time.Now()
 	wait := r.Failure.left(now)
 	current := earlier.current() != nil
-	isEarlier := func(f refusal) bool { return slices.Contains(earlier.fingerprints, f.Fingerprint) && f.left(now) > 0 }
+	isEarlier := func(f refusal) bool {
+		return slices.Contains(earlier.fingerprints, f.Fingerprint) && now.Sub(f.At) < refusalTime
+	}
 	switch {
 	case current && (earlier.savedAt.IsZero() || wait > 0 && earlier.savedAt.Equal(r.Failure.At)):
 		return earlier
@@ -369,11 +377,12 @@ func (l *lockedLogin) refusedBefore(base string, params CreateParams) error {
 	defer l.mu.Unlock()
 	f := l.record.fingerprint(base, params)
 	i := slices.IndexFunc(l.record.Refusals, func(before refusal) bool { return before.Fingerprint == f })
-	if i < 0 {
+	if i < 0 || l.record.Refused == nil {
 		return nil
 	}
 	l.fingerprints = append(l.fingerprints, f)
-	return fmt.Errorf("%w; these credentials are not sent again until Source.Reset", l.record.Refusals[i].error())
+	before := sharedFailure{Answer: l.record.Refused}
+	return fmt.Errorf("%w; these credentials are not sent again until Source.Reset", before.error())
 }
 
 // saveRefusal saves the fingerprint of the credentials if err says that they are wrong. It
@@ -384,10 +393,10 @@ func (l *lockedLogin) saveRefusal(ctx context.Context, base string, params Creat
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	f := refusal{l.record.fingerprint(base, params), *newSharedFailure(err, time.Now())}
-	f.Wait = refusalTime
+	refused := newSharedFailure(err, time.Now())
+	f := refusal{l.record.fingerprint(base, params), refused.At}
 	l.fingerprints = append(l.fingerprints, f.Fingerprint)
-	l.record.Refusals = append(l.record.Refusals, f)
+	l.record.Refusals, l.record.Refused = append(l.record.Refusals, f), refused.Answer
 	l.record.Refusals = l.record.Refusals[max(0, len(l.record.Refusals)-maxRefusals):]
 	l.unsaved = l.record.save(ctx, l.lock) != nil
 }
@@ -517,7 +526,7 @@ func (src *Source) revokeRecord(ctx context.Context, revocation *loginCall, held
 	if r.Session != nil { // its log-out failed
 		return held, err
 	}
-	if len(r.failures()) > 0 {
+	if r.Failure != nil || len(r.Refusals) > 0 {
 		return held, errors.Join(err, r.save(ctx, lock))
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)

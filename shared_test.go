@@ -1330,3 +1330,41 @@ func TestTheSamePasswordMayBeRightAtAnotherSite(t *testing.T) {
 	}
 	f.id(src)
 }
+
+func TestAWrongPasswordIsPostedOnceEvenIfAClockIsAhead(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	refused := 0
+	for range 5 {
+		before := f.posts()
+		f.err(f.sourceOf(session.CreateParams{Username: "alice", Password: "wrong"}))
+		refused += f.posts() - before
+		var record map[string]any
+		require.NoError(t, json.Unmarshal([]byte(f.record.get()), &record))
+		for _, refusal := range record["refusals"].([]any) { // by a clock that is ahead
+			refusal.(map[string]any)["at"] = time.Now().Add(6 * time.Minute)
+		}
+		f.record.set(recordOf(t, record))
+		f.id(f.source())
+		f.ExpireUser("alice")
+		require.NoError(t, json.Unmarshal([]byte(f.record.get()), &record))
+		delete(record, "session")
+		f.record.set(recordOf(t, record))
+	}
+	assert.Equal(t, 1, refused)
+}
+
+func TestALateAnswerAfterAResetBringsNoEndedSessionBack(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	src := f.source()
+	first := f.id(src)
+	f.ExpireUser("alice")
+	src.Invalidate(&session.Session{ID: first})
+	second := f.id(src)
+	f.ExpireUser("alice")
+	src.Invalidate(&session.Session{ID: second})
+	src.Reset()
+	src.Invalidate(&session.Session{ID: first}) // the late answer
+	assert.NotEqual(t, second, f.id(src))
+}

@@ -457,14 +457,14 @@ func (src *Source) Invalidate(s *Session) {
 	defer src.mu.Unlock()
 	k := src.kept.Load()
 	switch {
-	case k == nil && s != nil && src.shared.mayReplace: // Reset took it out of use; the Store may still have it
+	case k == nil && s != nil && s.ID == src.shared.resetID: // the Store may still have it
 		src.shared.replaceID, src.shared.turn = s.ID, false
 		return
 	case k == nil || s == nil || k.session.ID != s.ID:
 		return
 	}
 	src.swap(nil)
-	src.shared.replaceID, src.shared.turn = s.ID, k.isTurn()
+	src.shared.replaceID, src.shared.turn, src.shared.resetID = s.ID, k.isTurn(), ""
 	if k.wasAccepted() || !k.savedByOtherAt.IsZero() {
 		return
 	}
@@ -483,7 +483,9 @@ func (src *Source) Invalidate(s *Session) {
 func (src *Source) Reset() {
 	src.mu.Lock()
 	defer src.mu.Unlock()
-	src.kept.Store(nil)
+	if k := src.kept.Swap(nil); k != nil {
+		src.shared.resetID = k.session.ID
+	}
 	src.origin.Store(nil)
 	src.failure, src.unaccepted = nil, 0
 	src.shared.mayReplace, src.shared.resetAt = true, time.Now()

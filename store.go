@@ -84,8 +84,9 @@ type record struct {
 	InARow  int            `json:"in_a_row,omitempty"` // failures since a session was good for a minute
 	Turns   []time.Time    `json:"turns,omitempty"`    // see keptSession.isTurn
 
-	Refusals []refusal `json:"refusals,omitempty"`
-	Salt     []byte    `json:"salt,omitempty"` // of their fingerprints
+	Refusals []refusal     `json:"refusals,omitempty"`
+	Refused  *sharedAnswer `json:"refused,omitempty"` // the answer to the last of them
+	Salt     []byte        `json:"salt,omitempty"`    // of their fingerprints
 }
 
 type savedSession struct {
@@ -103,10 +104,11 @@ type sharedFailure struct {
 	AddressBound bool          `json:"address_bound,omitempty"` // the failure is errAddressBound
 }
 
-// refusal is the failure of some credentials alone.
+// refusal says which credentials were refused, and when. It holds for refusalTime. It
+// has no answer of its own, since a keyring keeps short records only.
 type refusal struct {
-	Fingerprint uint16 `json:"fingerprint"`
-	sharedFailure
+	Fingerprint uint16    `json:"fingerprint"`
+	At          time.Time `json:"at"`
 }
 
 // sharedAnswer is an APIError without its methods, since MarshalText would replace
@@ -150,23 +152,13 @@ func loadRecord(ctx context.Context, store Store) (*record, error) {
 	return r, nil
 }
 
-// failures returns all failures in r.
-func (r *record) failures() (all []*sharedFailure) {
-	if r.Failure != nil {
-		all = append(all, r.Failure)
-	}
-	for i := range r.Refusals {
-		all = append(all, &r.Refusals[i].sharedFailure)
-	}
-	return all
-}
-
 // encode returns the JSON form of r and how long a Store must keep it. That is an
 // hour longer than anything in r holds, since clocks differ. A record that is too
 // large for the keyring of an operating system loses the texts of its failures.
 func (r *record) encode(now time.Time) (data []byte, ttl time.Duration, err error) {
-	for _, failure := range r.failures() {
-		ttl = max(ttl, failure.left(now))
+	ttl = r.Failure.left(now)
+	for _, f := range r.Refusals {
+		ttl = max(ttl, refusalTime-now.Sub(f.At))
 	}
 	switch {
 	case r.Session != nil && r.Session.Lifetime == 0:
@@ -174,18 +166,28 @@ func (r *record) encode(now time.Time) (data []byte, ttl time.Duration, err erro
 	case r.Session != nil:
 		ttl = max(ttl, r.Session.TimeoutAt.Sub(now))
 	}
+	if len(r.Refusals) == 0 {
+		r.Refused = nil
+	}
 	r.Version = recordVersion
 	data, err = json.Marshal(r)
-	for _, f := range r.failures() {
-		if len(data) > largeRecord && f.Answer != nil {
-			f.Answer.Title, f.Answer.Message, f.Answer.Instance = "", "", ""
-			data, err = json.Marshal(r)
+	if len(data) > largeRecord {
+		if r.Failure != nil {
+			r.Failure.Answer.dropTexts()
 		}
+		r.Refused.dropTexts()
+		data, err = json.Marshal(r)
 	}
 	if err != nil {
 		return nil, 0, errors.New("the session has no JSON form; check its TimeoutAt")
 	}
 	return data, ttl + time.Hour, nil
+}
+
+func (a *sharedAnswer) dropTexts() {
+	if a != nil {
+		a.Title, a.Message, a.Instance = "", "", ""
+	}
 }
 
 // left returns how long f still holds: at most f.Wait, even if the clock of the

@@ -3,6 +3,7 @@ package session_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -529,4 +530,42 @@ func (l *hookLock) Remove(ctx context.Context) error {
 		}
 	}
 	return l.Lock.Remove(ctx)
+}
+
+// keyringSize is a Store of records that an OS keyring can keep.
+type keyringSize struct{ session.Store }
+
+type keyringSizeLock struct{ session.Lock }
+
+func (k keyringSize) TryLock(ctx context.Context) (session.Lock, error) {
+	lock, err := k.Store.TryLock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return keyringSizeLock{lock}, nil
+}
+
+func (l keyringSizeLock) Save(ctx context.Context, record []byte, ttl time.Duration) error {
+	if n := base64.StdEncoding.EncodedLen(len(record)); n > 2500 {
+		return fmt.Errorf("the record has %d bytes in base64", n)
+	}
+	return l.Lock.Save(ctx, record, ttl)
+}
+
+func TestFourRefusalsLeaveRoomForASessionInAKeyring(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.AddUser(sessiontest.User{Username: "alice", Password: passwordCanary, Session: map[string]any{"root_path": strings.Repeat("accounts/", 40)}})
+	login := func(password string) error {
+		src := f.sourceOf(session.CreateParams{Username: "alice", Password: password})
+		src.Store = keyringSize{src.Store}
+		_, err := src.Session(t.Context())
+		return err
+	}
+	for i := range 4 {
+		require.ErrorIs(t, login(fmt.Sprint("old", i)), session.ErrInvalidUsernameOrPassword)
+	}
+	assert.NoError(t, login(passwordCanary))
+	assert.NoError(t, login("old0"), "the session is used")
+	assert.Len(t, f.Sessions(), 1)
 }
