@@ -250,7 +250,7 @@ func (r *record) prepare(login *sharedLogin, renewal bool, now time.Time) *login
 	if r.Session != nil && r.Failure == nil && now.Sub(r.Session.SavedAt) >= trialTime {
 		r.InARow, r.Turns = 0, nil
 	}
-	r.Refusals = slices.DeleteFunc(r.Refusals, func(f refusal) bool { return now.Sub(f.At) >= refusalTime })
+	r.Refusals = slices.DeleteFunc(r.Refusals, func(f refusal) bool { return f.left(now) <= 0 })
 	for i := range r.Refusals {
 		if f := &r.Refusals[i]; f.At.After(now) { // by a clock that is ahead
 			f.At = now
@@ -274,7 +274,7 @@ func (r *record) prepare(login *sharedLogin, renewal bool, now time.Time) *login
 }
 
 // keep puts the session of a login into r, without the parameters of the login. It
-// keeps the refused credentials: they are still wrong, since others logged in.
+// keeps the refusals: the credentials that logged in are other ones.
 func (r *record) keep(k *keptSession, savedBy string) {
 	s := &savedSession{*k.session, savedBy, k.keptAt, k.lifetime}
 	s.Username, s.Password, s.OTP, s.PartialSessionID = "", "", "", ""
@@ -291,7 +291,7 @@ func (r *record) failureFor(earlier *loginFailure) *loginFailure {
 	wait := r.Failure.left(now)
 	current := earlier.current() != nil
 	isEarlier := func(f refusal) bool {
-		return slices.Contains(earlier.fingerprints, f.Fingerprint) && now.Sub(f.At) < refusalTime
+		return slices.Contains(earlier.fingerprints, f.Fingerprint) && f.left(now) > 0
 	}
 	switch {
 	case current && (earlier.savedAt.IsZero() || wait > 0 && earlier.savedAt.Equal(r.Failure.At)):
@@ -317,8 +317,8 @@ func (r *record) failForAll(err error, now time.Time) *loginFailure {
 	return failure
 }
 
-// newSharedFailure returns the failure of a login that returned err. It holds as
-// long as a refusal does.
+// newSharedFailure returns the failure of a login that returned err. It holds for
+// APIError.RetryAfter, or for lockOutTime if the API sent none.
 func newSharedFailure(err error, now time.Time) *sharedFailure {
 	f := &sharedFailure{At: now, Wait: lockOutTime, AddressBound: err == errAddressBound}
 	var answer *APIError
@@ -354,9 +354,9 @@ func (f *sharedFailure) error() error {
 
 var errAddressBound = errors.New("session: sessions in the Store ended when another process first used them; sessions of this site may be bound to an address: give the processes at each address a Store of their own")
 
-// lockedLogin is in the context of a Login that runs under the lock. It may call
-// Client.Create more than once. Through it, Client.Create learns which
-// credentials were refused before, and saves those that are refused now.
+// lockedLogin is in the context of a Login that runs under the lock. Through it,
+// Client.Create learns which credentials were refused before, and saves those that
+// are refused now. A Login may call Client.Create more than once.
 type lockedLogin struct {
 	lock Lock
 
@@ -385,8 +385,8 @@ func (l *lockedLogin) refusedBefore(base string, params CreateParams) error {
 	return fmt.Errorf("%w; these credentials are not sent again until Source.Reset", before.error())
 }
 
-// saveRefusal saves the fingerprint of the credentials if err says that they are wrong. It
-// does so at once, since a Login may panic or try other credentials.
+// saveRefusal saves the fingerprint of the credentials if err says that they are
+// wrong. It does so at once, since a Login may panic or try other credentials.
 func (l *lockedLogin) saveRefusal(ctx context.Context, base string, params CreateParams, err error) {
 	if l == nil || params.Password == "" || !errors.Is(err, ErrInvalidUsernameOrPassword) {
 		return
@@ -505,7 +505,6 @@ func (src *Source) revokeRecord(ctx context.Context, revocation *loginCall, held
 	src.mu.Lock()
 	unsaved := slices.Clone(src.toLogOut)
 	src.mu.Unlock()
-	err = src.logOutAll(ctx, unsaved, nil, nil)
 	end := func(s *Session) bool {
 		logoutErr := src.logOut(ctx, s)
 		err = errors.Join(err, logoutErr)
@@ -516,6 +515,9 @@ func (src *Source) revokeRecord(ctx context.Context, revocation *loginCall, held
 			r.Session = nil
 		}
 		return logoutErr == nil
+	}
+	for _, s := range unsaved {
+		end(s)
 	}
 	if r.Session != nil && (held == nil || !r.has(held.session.ID)) {
 		end(&r.Session.Session)

@@ -430,23 +430,25 @@ func (src *Source) logLogin(ctx context.Context, call *loginCall, k *keptSession
 	if src.Logger == nil {
 		return
 	}
-	what := "Files.com login"
+	what, outcome := "Files.com login", " failed"
 	if call.renewal {
 		what = "Files.com session renewal"
 	}
 	switch {
 	case err == nil && call.shared.adopted:
 		src.Logger.LogAttrs(ctx, slog.LevelDebug, "Files.com session adopted from the Store", slog.Any("session", k.session))
+		return
 	case err == nil:
 		src.Logger.LogAttrs(ctx, slog.LevelDebug, what, slog.Any("session", k.session))
+		return
 	case call.shared.earlier != nil && !call.shared.loggedIn || err == errClosed: // nothing new has happened
+		return
 	case src.Store != nil && !call.shared.loggedIn: // the Store failed, or says that no login may be tried
-		src.Logger.LogAttrs(ctx, slog.LevelWarn, what+" not tried", slog.String("error", err.Error()))
+		outcome = " not tried"
 	case isRefusal(err):
-		src.Logger.LogAttrs(ctx, slog.LevelWarn, what+" refused", slog.String("error", err.Error()))
-	default:
-		src.Logger.LogAttrs(ctx, slog.LevelWarn, what+" failed", slog.String("error", err.Error()))
+		outcome = " refused"
 	}
+	src.Logger.LogAttrs(ctx, slog.LevelWarn, what+outcome, slog.String("error", err.Error()))
 }
 
 // Invalidate takes the session out of use if it has the ID of s. Call it when the

@@ -111,6 +111,9 @@ type refusal struct {
 	At          time.Time `json:"at"`
 }
 
+// left returns how long f still holds. It is not above 0 if f no longer does.
+func (f refusal) left(now time.Time) time.Duration { return refusalTime - now.Sub(f.At) }
+
 // sharedAnswer is an APIError without its methods, since MarshalText would replace
 // its JSON form. Its texts hold no secret.
 type sharedAnswer APIError
@@ -158,7 +161,7 @@ func loadRecord(ctx context.Context, store Store) (*record, error) {
 func (r *record) encode(now time.Time) (data []byte, ttl time.Duration, err error) {
 	ttl = r.Failure.left(now)
 	for _, f := range r.Refusals {
-		ttl = max(ttl, refusalTime-now.Sub(f.At))
+		ttl = max(ttl, f.left(now))
 	}
 	switch {
 	case r.Session != nil && r.Session.Lifetime == 0:
