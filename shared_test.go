@@ -272,12 +272,7 @@ func TestNothingIsPostedIfTheRecordCannotBeSaved(t *testing.T) {
 func TestASessionThatCannotBeSavedIsLoggedOut(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
-	f.record.failSave = func(n int) error {
-		if n > 1 {
-			return errBroken
-		}
-		return nil
-	}
+	f.record.failSave = errorFrom(2)
 	assert.ErrorIs(t, f.err(f.source()), errBroken)
 	assert.Equal(t, 1, f.Counts().Logins)
 	assert.Equal(t, 1, f.Counts().Logouts)
@@ -913,12 +908,7 @@ func TestALockThatIsLostAtEachLoginIsAFailure(t *testing.T) {
 func TestASessionThatWasSavedIsKeptEvenIfTheStoreReportsAnError(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
-	f.record.afterSave = func(n int) error {
-		if n == 2 { // the save after Login
-			return errBroken
-		}
-		return nil
-	}
+	f.record.afterSave = errorAt(2)
 	id := f.id(f.source())
 	assert.Equal(t, id, f.id(f.source()))
 	assert.Equal(t, 1, f.Counts().Logins)
@@ -948,12 +938,7 @@ func TestALogoutThatUsesItsOwnSourceGetsAnError(t *testing.T) {
 func TestCloseLogsOutASessionThatCouldNotBeSavedNorLoggedOut(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
-	f.record.failSave = func(n int) error {
-		if n == 2 {
-			return errBroken
-		}
-		return nil
-	}
+	f.record.failSave = errorAt(2)
 	f.Inject(sessiontest.Fault{Method: "DELETE", Status: 500})
 	src := f.source(session.WithRetries(0))
 	assert.ErrorIs(t, f.err(src), errBroken)
@@ -1153,12 +1138,7 @@ func TestCloseRaisesThePanicOfALogOutAfterAFailedSave(t *testing.T) {
 	started, proceed := make(chan bool), make(chan bool)
 	login := src.Login
 	src.Login = func(ctx context.Context) (*session.Session, error) { close(started); <-proceed; return login(ctx) }
-	f.record.failSave = func(n int) error {
-		if n > 1 {
-			return errBroken
-		}
-		return nil
-	}
+	f.record.failSave = errorFrom(2)
 	src.Logout = func(context.Context, *session.Session) error { panic("log-out") }
 	get(t.Context(), src)
 	<-started
@@ -1218,12 +1198,7 @@ func TestAGoroutineThatOutlivesLoginSavesNoSessionThatWasLoggedOut(t *testing.T)
 		defer close(release)
 		return logout(ctx, s)
 	}
-	f.record.failSave = func(n int) error {
-		if n == 2 {
-			return errBroken
-		}
-		return nil
-	}
+	f.record.failSave = errorAt(2)
 	inner := src.Store
 	src.Store = &slowUnlock{inner}
 	_, err := src.Session(t.Context())
@@ -1265,12 +1240,7 @@ func TestCloseLeavesASessionThatWasSavedAfterAll(t *testing.T) {
 func TestALogOutThatFailsAfterAFailedSaveIsReported(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
-	f.record.failSave = func(n int) error {
-		if n == 2 {
-			return errBroken
-		}
-		return nil
-	}
+	f.record.failSave = errorAt(2)
 	f.Inject(sessiontest.Fault{Method: "DELETE", Status: 500, Times: -1})
 	var logged output
 	src := f.source(session.WithRetries(0))

@@ -332,12 +332,7 @@ func TestARefusalThatCannotBeSavedHoldsForItsSource(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := &clockFleet{fail: fail}
-				f.record.failSave = func(n int) error {
-					if n > 1 {
-						return errBroken
-					}
-					return nil
-				}
+				f.record.failSave = errorFrom(2)
 				src := f.source()
 				for range 20 {
 					assert.ErrorIs(t, sessionError(t, src), session.ErrNotAuthenticated)
@@ -607,12 +602,7 @@ func TestARefusalThatCouldNotBeSavedAtOnceIsSavedLater(t *testing.T) {
 			posts++
 			return readResponse("HTTP/1.1 401 Unauthorized\r\nContent-Length: 75\r\n\r\n"+`{"type":"not-authenticated/invalid-username-or-password","http-code":401}  `, r)
 		})}))
-		fs.failSave = func(n int) error {
-			if n == 2 {
-				return errBroken // for a moment
-			}
-			return nil
-		}
+		fs.failSave = errorAt(2)
 		src := &session.Source{Store: fs.store(), Login: func(ctx context.Context) (*session.Session, error) {
 			if _, err := c.Create(ctx, alice); err != nil {
 				return nil, errors.New("cannot log in") // as many do

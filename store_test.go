@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +33,22 @@ type memory struct {
 	failSave  func(save int) error  // of the nth Save, from 1
 	afterSave func(save int) error  // of the nth Save, which takes effect
 	onLock    func(m *memory) error // before TryLock; may change data
+}
+
+// errorAt returns a failSave of the nth Save. Save 1 is the one before Login, and
+// Save 2 the one after it.
+func errorAt(n int) func(int) error { return errorBetween(n, n) }
+
+// errorFrom returns a failSave of the nth Save and all later ones.
+func errorFrom(n int) func(int) error { return errorBetween(n, math.MaxInt) }
+
+func errorBetween(first, last int) func(int) error {
+	return func(save int) error {
+		if save < first || save > last {
+			return nil
+		}
+		return errBroken
+	}
 }
 
 func (m *memory) store() session.Store { return memoryStore{m} }

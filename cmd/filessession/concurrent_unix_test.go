@@ -295,6 +295,14 @@ func TestAHeaderThatALogoutOvertakesLeavesNoSession(t *testing.T) {
 	assert.Zero(t, f.Counts().Live)
 }
 
+// lockAccounts keeps other runs from changing the list of accounts.
+func (f *fixture) lockAccounts(t *testing.T) session.Lock {
+	t.Helper()
+	lock, err := filestore.New(f.path("config/filessession/accounts.json")).TryLock(t.Context())
+	require.NoError(t, err)
+	return lock
+}
+
 // Where the list of accounts cannot be saved, it must still name a session that works, and no
 // other session may stay.
 func TestALoginThatCannotBeListedLeavesNoSessionThatNobodyFinds(t *testing.T) {
@@ -311,8 +319,7 @@ func TestALoginThatCannotBeListedLeavesNoSessionThatNobodyFinds(t *testing.T) {
 		cmd.Stderr = &stderr
 		require.NoError(t, cmd.Start())
 		await(t, posted)
-		accounts, err := filestore.New(f.path("config/filessession/accounts.json")).TryLock(t.Context())
-		require.NoError(t, err)
+		accounts := f.lockAccounts(t)
 		answer()
 		assert.Error(t, cmd.Wait())
 		accounts.Unlock()
@@ -336,8 +343,7 @@ func TestControlCAfterALoginLeavesTheNewSessionAlone(t *testing.T) {
 		old := f.Sessions()
 		cmd, out := f.start(t, "login", "--url", url, "--user", "alice", "--store", "file", "--password-file", "password")
 		await(t, posted)
-		accounts, err := filestore.New(f.path("config/filessession/accounts.json")).TryLock(t.Context())
-		require.NoError(t, err)
+		accounts := f.lockAccounts(t)
 		answer()
 		require.Eventually(t, func() bool { return f.keepsAnother(old) }, 15*time.Second, time.Millisecond)
 		require.NoError(t, cmd.Process.Signal(os.Interrupt))
@@ -367,8 +373,7 @@ func TestALogoutEndsASessionThatAppearsBeforeItForgetsTheAccount(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.logIn(t, "alice")
-	accounts, err := filestore.New(f.path("config/filessession/accounts.json")).TryLock(t.Context())
-	require.NoError(t, err)
+	accounts := f.lockAccounts(t)
 	ended := make(chan int)
 	go func() {
 		_, _, status := f.run("logout")
