@@ -1,6 +1,6 @@
 module github.com/filescom/session
 
-go 1.24
+go 1.25.0
 
 require (
 	github.com/go-resty/resty/v2 v2.17.2
@@ -11,5 +11,5 @@ require (
 
 require (
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
-	golang.org/x/net v0.43.0 // indirect
+	golang.org/x/net v0.57.0 // indirect
 )

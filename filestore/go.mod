@@ -1,6 +1,6 @@
 module github.com/filescom/session/filestore
 
-go 1.24.0
+go 1.25.0
 
 require (
 	github.com/filescom/session v0.0.0
@@ -12,8 +12,8 @@ require (
 require (
 	github.com/go-resty/resty/v2 v2.17.2 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
-	golang.org/x/net v0.43.0 // indirect
-	golang.org/x/sys v0.37.0 // indirect
+	golang.org/x/net v0.57.0 // indirect
+	golang.org/x/sys v0.47.0 // indirect
 )
 
 replace github.com/filescom/session => ../
