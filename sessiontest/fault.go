@@ -32,7 +32,7 @@ type Fault struct {
 
 	// These fields replace the answer.
 	Status int    `json:"status"` // 0 with a Body: 200
-	Body   string `json:"body"`   // empty with a Status: no body
+	Body   string `json:"body"`   // empty with a Status: no body; JSON is sent as application/json, unless Header has a Content-Type
 	Reset  bool   `json:"reset"`  // resets the connection instead; on a reused connection, net/http repeats a GET
 
 	// These fields spoil the answer.
@@ -141,6 +141,9 @@ func (f *Fault) spoil(rep *reply) {
 		rep.body = []byte(f.Body)
 		for _, name := range []string{"Content-Type", "X-Files-Error-Class"} {
 			rep.header.Del(name)
+		}
+		if json.Valid(rep.body) {
+			rep.header.Set("Content-Type", "application/json")
 		}
 	}
 	for name, values := range f.Header {

@@ -259,6 +259,34 @@ func TestABodyReplacesTheAnswerAndAHeaderDoesNot(t *testing.T) {
 	assert.Contains(t, body, srv.Sessions()[0])
 }
 
+func TestABodyThatIsJSONIsSentAsJSON(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		fault       sessiontest.Fault
+		contentType string
+	}{
+		{sessiontest.Fault{Status: 403, Body: `{"type":"a/b"}`}, "application/json"},
+		{sessiontest.Fault{Body: " []\n"}, "application/json"},
+		{sessiontest.Fault{Body: `[]`, After: true, Surplus: "x"}, "application/json"},
+		{sessiontest.Fault{Body: `{}`, Header: http.Header{"content-type": {"text/plain"}}}, "text/plain"},
+		{sessiontest.Fault{Body: `{}`, Header: http.Header{"Content-Type": nil}}, ""},
+		{sessiontest.Fault{Body: `{"type":`}, "text/plain; charset=utf-8"},
+		{sessiontest.Fault{Body: "<html>"}, "text/html; charset=utf-8"},
+		{sessiontest.Fault{Status: 503}, ""},
+	} {
+		srv := newServer(t, alice)
+		srv.Inject(tc.fault)
+		r := logIn(t, srv, good)
+		assert.Equal(t, tc.contentType, r.header.Get("Content-Type"), tc.fault.Body)
+		assert.Equal(t, tc.fault.Body, r.raw)
+
+		var id string
+		srv, id = handled(t, func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Content-Type", "text/csv") })
+		srv.Inject(tc.fault)
+		assert.Equal(t, tc.contentType, send(t, srv, "GET", "/x", "", "", id).header.Get("Content-Type"), "of a Handler")
+	}
+}
+
 func TestAHEADHasNoBodyWhateverTheFault(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t)

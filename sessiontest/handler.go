@@ -1,13 +1,24 @@
 package sessiontest
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 )
 
+// userKey is the key of the user's name in the context of a request.
+type userKey struct{}
+
+// UserOf returns the name of the user whose live session a request in
+// [Server.Handler] carries. For any other request it returns "".
+func UserOf(r *http.Request) string {
+	username, _ := r.Context().Value(userKey{}).(string)
+	return username
+}
+
 // handles reports whether Handler answers a request, and returns its user.
 func (s *Server) handles(r *http.Request) (username string, ok bool) {
-	if s.Handler == nil || r.URL.Path == sessionsPath {
+	if s.Handler == nil || r.URL.Path == sessionsPath || isSite(r) {
 		return "", false
 	}
 	s.mu.Lock()
@@ -25,6 +36,7 @@ func (s *Server) callHandler(w http.ResponseWriter, r *http.Request, username st
 	rw := &recordingWriter{ResponseWriter: w, server: s,
 		entry: Request{Method: r.Method, Path: r.URL.Path, User: username, Fault: f != nil}}
 	defer rw.record(0) // if Handler panics, there is no answer
+	r = r.WithContext(context.WithValue(r.Context(), userKey{}, username))
 	if f == nil {
 		s.Handler.ServeHTTP(rw, r)
 		rw.record(http.StatusOK)

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/filescom/session/sessiontest"
 	"github.com/stretchr/testify/assert"
@@ -28,7 +30,7 @@ func TestHandlerAnswersLiveSessions(t *testing.T) {
 		w.WriteHeader(http.StatusAccepted)
 		fmt.Fprintf(w, "%s %s %s", r.Method, r.URL, body)
 	})
-	for _, path := range []string{"/api/rest/v1/folders/a?x=1", "/api/rest/v1/site", "/elsewhere"} {
+	for _, path := range []string{"/api/rest/v1/folders/a?x=1", "/api/rest/v1/site", "/elsewhere"} { // PUT, not GET
 		r := send(t, srv, "PUT", path, "", "hello", id)
 		assert.Equal(t, 202, r.status)
 		assert.Equal(t, "1", r.header.Get("X-Mine"))
@@ -42,7 +44,9 @@ func TestTheServerItselfAnswersRequestsWithoutALiveSession(t *testing.T) {
 	srv, id := handled(t, func(http.ResponseWriter, *http.Request) { t.Error("called") })
 	assert.Equal(t, 401, send(t, srv, "GET", "/api/rest/v1/x", "", "", "").status)
 	assert.Equal(t, 401, send(t, srv, "GET", "/api/rest/v1/x", "", "", "unknown").status)
-	assert.Equal(t, 404, send(t, srv, "GET", "/elsewhere", "", "", "unknown").status)
+	assert.Equal(t, 404, send(t, srv, "GET", "/elsewhere", "", "", "").status)
+	assert.Equal(t, 401, send(t, srv, "GET", "/elsewhere", "", "", "unknown").status)
+	assert.Equal(t, 6*time.Hour, timeoutAt(t, srv, id))
 	assert.Equal(t, 422, send(t, srv, "GET", sessions, "", "", id).status)
 	assert.Equal(t, 204, send(t, srv, "DELETE", sessions, "", "", id).status)
 	assert.Equal(t, 401, send(t, srv, "GET", "/api/rest/v1/x", "", "", id).status)
@@ -59,7 +63,31 @@ func TestHandlerMayCallTheServer(t *testing.T) {
 		fmt.Fprint(w, srv.Counts().Live)
 	})
 	assert.Equal(t, "0", send(t, srv, "GET", "/x", "", "", id).raw)
+	assert.Equal(t, 401, send(t, srv, "GET", "/x", "", "", id).status)
+}
+
+func TestARequestThatHandlerAnswersMovesTheEndOfItsSession(t *testing.T) {
+	t.Parallel()
+	srv, id := handled(t, func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) })
+	srv.Advance(time.Hour)
 	assert.Equal(t, 404, send(t, srv, "GET", "/x", "", "", id).status)
+	srv.SetSliding(false)
+	assert.Equal(t, 6*time.Hour, timeoutAt(t, srv, id))
+	srv.Advance(time.Hour)
+	send(t, srv, "GET", "/x", "", "", id)
+	assert.Equal(t, 5*time.Hour, timeoutAt(t, srv, id))
+}
+
+func TestUserOfNamesTheUserOfARequestInHandler(t *testing.T) {
+	t.Parallel()
+	srv, id := handled(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, sessiontest.UserOf(r)) })
+	srv.AddUser(sessiontest.User{Username: "bob", Password: "secret"})
+	bob := logIn(t, srv, "username=bob&password=secret").body["id"].(string)
+	assert.Equal(t, "alice", send(t, srv, "GET", "/x", "", "", id).raw)
+	assert.Equal(t, "bob", send(t, srv, "GET", "/api/rest/v1/x", "", "", bob).raw)
+	srv.Inject(sessiontest.Fault{Header: http.Header{"X-Fault": {"1"}}})
+	assert.Equal(t, "alice", send(t, srv, "GET", "/x", "", "", id).raw)
+	assert.Empty(t, sessiontest.UserOf(httptest.NewRequest("GET", "/x", nil)))
 }
 
 func TestHandlerMayStreamAndTheJournalHasTheRequestBefore(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 type login struct {
 	id, username, userAgent string
 	serial                  int
+	lifetime                time.Duration
 	until                   time.Time
 	recording               Recording
 	fields                  map[string]any // User.Session
@@ -145,7 +146,7 @@ func (s *Server) begin(r *http.Request, u *account, now time.Time) answer {
 		s.forget()
 	}
 	l := &login{id: randomHex(20), username: u.Username, userAgent: r.UserAgent(), serial: s.serial,
-		until: now.Add(s.lifetime), recording: s.recording, fields: u.Session}
+		lifetime: s.lifetime, until: now.Add(s.lifetime), recording: s.recording, fields: u.Session}
 	switch id := u.Session["id"].(type) {
 	case nil:
 	case string:

@@ -49,6 +49,7 @@ func TestWrongCodesLockOutToo(t *testing.T) {
 func TestSessionsLiveAsLongAsSet(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t, alice)
+	srv.SetSliding(false)
 	srv.SetLifetime(time.Minute)
 	body := logIn(t, srv, good).body
 	until, err := time.Parse(time.RFC3339, body["timeout_at"].(string))

@@ -17,6 +17,10 @@ func isLogin(r *http.Request) bool {
 	return r.URL.Path == sessionsPath && r.Method == http.MethodPost
 }
 
+func isSite(r *http.Request) bool {
+	return r.URL.Path == sitePath && r.Method == http.MethodGet
+}
+
 // answer is an answer of the API. It is a failure if kind is set. Otherwise it has
 // body, if that is not nil.
 type answer struct {
@@ -44,9 +48,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	f := s.strikes(r)
 	left := f != nil && !f.After && !s.pause(r, f.Delay)
-	if user, ok := s.handles(r); ok && !left && !f.preventsEffect() {
-		s.callHandler(w, r, user, f)
-		return
+	if !left && !f.preventsEffect() {
+		if user, ok := s.handles(r); ok {
+			s.callHandler(w, r, user, f)
+			return
+		}
 	}
 	s.finish(w, r, s.serve(r, form, f, left), f, left)
 }
@@ -90,9 +96,6 @@ func (s *Server) answer(r *http.Request, form loginForm) answer {
 		}
 		return a
 	}
-	if !strings.HasPrefix(r.URL.Path, apiRoot) {
-		return refuse(404, "not-found", "Not Found.  This may be related to your permissions.", "the path does not begin with "+apiRoot)
-	}
 	l, refusal := s.access(r)
 	if refusal != nil {
 		return *refusal
@@ -108,7 +111,7 @@ func (s *Server) answer(r *http.Request, form loginForm) answer {
 	case r.URL.Path == sessionsPath:
 		a = refuse(422, "bad-request/method-not-allowed", "Method not allowed.", "only POST and DELETE are served here")
 		a.user = l.username
-	case r.URL.Path == sitePath && r.Method == http.MethodGet:
+	case isSite(r):
 		a.body = map[string]any{"session": l.model()}
 	case strings.HasPrefix(r.URL.Path, apiRoot+"folders"):
 		a.body = []any{}
@@ -119,42 +122,52 @@ func (s *Server) answer(r *http.Request, form loginForm) answer {
 // reading lists the methods that a read-only session may use.
 var reading = []string{http.MethodGet, http.MethodHead, http.MethodOptions}
 
-// access returns the session of a request. If there is none, or if it may not make
-// this request, access returns the answer instead. s.mu is held.
-func (s *Server) access(r *http.Request) (*login, *answer) {
+// find returns the live session of a request, or why there is none. s.mu is held.
+func (s *Server) find(r *http.Request) (l *login, reason string) {
 	id := r.Header.Get("X-FilesAPI-Auth")
-	l := s.sessions[id]
-	var reason string
+	l = s.sessions[id]
 	switch {
 	case id == "":
-		reason = "no X-FilesAPI-Auth header"
+		return nil, "no X-FilesAPI-Auth header"
 	case l == nil && s.ended[id] != "":
-		reason = s.ended[id]
+		return nil, s.ended[id]
 	case l == nil:
-		reason = "no such session"
+		return nil, "no such session"
 	case !s.now().Before(l.until):
-		reason = "the session has timed out"
+		return nil, "the session has timed out"
 	case s.bindUserAgent && l.userAgent != r.UserAgent():
-		reason = "another User-Agent made the session"
+		return nil, "another User-Agent made the session"
 	}
-	if reason != "" {
-		a := refuse(401, "not-authenticated/invalid-credentials",
+	return l, ""
+}
+
+// access returns the session of a request, and moves its end if sessions slide. If
+// there is none, or if it may not make this request, access returns the answer
+// instead. s.mu is held.
+func (s *Server) access(r *http.Request) (*login, *answer) {
+	l, reason := s.find(r)
+	outside := !strings.HasPrefix(r.URL.Path, apiRoot)
+	var a answer
+	switch {
+	case outside && (r.Header.Get("X-FilesAPI-Auth") == "" || l != nil && s.Handler == nil):
+		a = refuse(404, "not-found", "Not Found.  This may be related to your permissions.", "the path does not begin with "+apiRoot)
+	case l == nil:
+		a = refuse(401, "not-authenticated/invalid-credentials",
 			"The API key or Session token provided could not be used to validate this request.", reason)
-		return nil, &a
-	}
-	if r.URL.Path == sessionsPath {
+	case r.URL.Path == sessionsPath:
 		return l, nil
-	}
-	if l.fields["two_factor_setup_needed"] == true {
-		a := refuse(403, "not-authorized/two-factor-authentication-required", "You must set up two-factor authentication.",
+	case l.fields["two_factor_setup_needed"] == true:
+		a = refuse(403, "not-authorized/two-factor-authentication-required", "You must set up two-factor authentication.",
 			"the session has two_factor_setup_needed")
 		a.user = l.username
-		return nil, &a
-	}
-	if l.fields["read_only"] == true && !slices.Contains(reading, r.Method) {
-		a := refuse(403, "not-authorized/read-only-session", "This session is read-only.", "the session is read_only")
+	case l.fields["read_only"] == true && !slices.Contains(reading, r.Method):
+		a = refuse(403, "not-authorized/read-only-session", "This session is read-only.", "the session is read_only")
 		a.user = l.username
-		return nil, &a
+	default:
+		if s.sliding {
+			l.until = s.now().Add(l.lifetime)
+		}
+		return l, nil
 	}
-	return l, nil
+	return nil, &a
 }

@@ -4,7 +4,7 @@
 //
 //	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
 //	defer srv.Close()
-//	c, err := session.NewClient(session.WithBaseURL(srv.URL))
+//	c, err := session.NewClient(session.WithSite(srv.URL))
 //
 // A test adds users, sets what happens to their logins, makes requests fail with
 // [Server.Inject] and moves the clock with [Server.Advance]. [Server.Counts] and
@@ -33,13 +33,15 @@ import (
 // Server is a running server. Its methods are safe for concurrent use. Set its
 // fields before the first request.
 type Server struct {
-	// URL is the origin of the server, for session.WithBaseURL. Its host is a
+	// URL is the origin of the server, for session.WithSite. Its host is a
 	// loopback address if the server listens on all addresses.
 	URL string
 
-	// Handler, if not nil, answers each request that carries a live session, at
-	// any path except that of the sessions. The server itself answers all other
-	// requests. Handler may call the methods of the server, except Close.
+	// Handler, if not nil, answers each request that carries a live session, at any
+	// path, except those of the sessions and GET /api/rest/v1/site. The server itself
+	// answers all other requests: those with a dead session with 401, at any path.
+	// [UserOf] names the user of a request in Handler. Handler may call the methods of
+	// the server, except Close.
 	Handler http.Handler
 
 	http     *httptest.Server
@@ -133,7 +135,7 @@ func loopback(addr net.Addr) string {
 func newServer(users []User) *Server {
 	s := &Server{
 		closing:  make(chan struct{}),
-		settings: settings{lifetime: 6 * time.Hour, lockWithin: 6 * time.Hour, recording: Recording2025, seed: 1},
+		settings: settings{lifetime: 6 * time.Hour, sliding: true, lockWithin: 6 * time.Hour, recording: Recording2025, seed: 1},
 	}
 	for _, u := range users {
 		s.initial = append(s.initial, newAccount(u).User) // a copy

@@ -50,6 +50,110 @@ func TestGETSiteAnswersTheSessionWithItsTimeout(t *testing.T) {
 	assert.Equal(t, "a", site.body["session"].(map[string]any)["root_path"])
 }
 
+// timeoutAt asks GET /site when a session ends, and returns how long that is from now
+// by the server's clock.
+func timeoutAt(t *testing.T, srv *sessiontest.Server, id string) time.Duration {
+	t.Helper()
+	site := send(t, srv, "GET", "/api/rest/v1/site", "", "", id)
+	require.Equal(t, 200, site.status, site.raw)
+	until, err := time.Parse(time.RFC3339, site.body["session"].(map[string]any)["timeout_at"].(string))
+	require.NoError(t, err)
+	return until.Sub(srv.Now()).Round(time.Minute)
+}
+
+func TestASessionEndsALifetimeAfterItsLastRequest(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t, alice)
+	id := logIn(t, srv, good).body["id"].(string)
+	srv.SetLifetime(time.Minute) // of later sessions
+	for range 3 {
+		srv.Advance(5 * time.Hour)
+		assert.Equal(t, 200, send(t, srv, "GET", "/api/rest/v1/folders/", "", "", id).status)
+	}
+	srv.Advance(5 * time.Hour)
+	assert.Equal(t, 6*time.Hour, timeoutAt(t, srv, id), "the question itself is a request")
+	srv.Advance(6 * time.Hour)
+	assert.Equal(t, 401, send(t, srv, "GET", "/api/rest/v1/site", "", "", id).status)
+}
+
+func TestTheEndOfASessionDoesNotMoveUnlessSessionsSlide(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t, alice)
+	id := logIn(t, srv, good).body["id"].(string)
+	srv.Advance(time.Hour)
+	assert.Equal(t, 6*time.Hour, timeoutAt(t, srv, id))
+	srv.SetSliding(false)
+	srv.Reset()
+	id = logIn(t, srv, good).body["id"].(string)
+	srv.Advance(time.Hour)
+	assert.Equal(t, 5*time.Hour, timeoutAt(t, srv, id), "Reset keeps the setting")
+	srv.SetSliding(true)
+	assert.Equal(t, 6*time.Hour, timeoutAt(t, srv, id), "it holds for live sessions too")
+	srv.SetSliding(false)
+	srv.Advance(time.Hour)
+	assert.Equal(t, 5*time.Hour, timeoutAt(t, srv, id), "an end that has moved stays")
+}
+
+func TestOnlyARequestThatTheServerAcceptsMovesTheEnd(t *testing.T) {
+	t.Parallel()
+	for _, h := range []http.Handler{nil, http.NotFoundHandler()} {
+		srv := newServer(t, sessiontest.User{Username: "alice", Password: "secret", Session: map[string]any{"read_only": true}})
+		srv.Handler = h
+		srv.BindUserAgent()
+		id := logIn(t, srv, good).body["id"].(string)
+		srv.Advance(time.Hour)
+		srv.Inject(sessiontest.Fault{Path: "/api/rest/v1/x", Status: 503})
+		for method, path := range map[string]string{http.MethodGet: "/api/rest/v1/x", http.MethodPut: "/api/rest/v1/y", http.MethodPatch: sessions} {
+			assert.GreaterOrEqual(t, send(t, srv, method, path, "", "", id).status, 400, path)
+		}
+		if h == nil {
+			assert.Equal(t, 404, send(t, srv, "GET", "/elsewhere", "", "", id).status)
+		}
+		req, err := http.NewRequestWithContext(t.Context(), "GET", srv.URL+"/api/rest/v1/x", nil)
+		require.NoError(t, err)
+		req.Header = http.Header{"X-Filesapi-Auth": {id}, "User-Agent": {"other/1"}}
+		assert.Equal(t, 401, do(t, srv, req).status)
+		srv.SetSliding(false) // so that the question moves nothing either
+		assert.Equal(t, 5*time.Hour, timeoutAt(t, srv, id))
+	}
+}
+
+func TestARequestThatTakesEffectMovesTheEndWhateverTheFault(t *testing.T) {
+	t.Parallel()
+	for _, h := range []http.Handler{nil, http.NotFoundHandler()} {
+		srv := newServer(t, alice)
+		srv.Handler = h
+		id := logIn(t, srv, good).body["id"].(string)
+		srv.Advance(time.Hour)
+		srv.Inject(sessiontest.Fault{Status: 502, After: true})
+		assert.Equal(t, 502, send(t, srv, "GET", "/api/rest/v1/x", "", "", id).status)
+		srv.SetSliding(false)
+		assert.Equal(t, 6*time.Hour, timeoutAt(t, srv, id))
+	}
+}
+
+func TestADeadSessionIsRefusedAtEveryPath(t *testing.T) {
+	t.Parallel()
+	for _, h := range []http.Handler{nil, http.NotFoundHandler()} {
+		srv := newServer(t, alice)
+		srv.Handler = h
+		out := logIn(t, srv, good).body["id"].(string)
+		send(t, srv, "DELETE", sessions, "", "", out)
+		over := logIn(t, srv, good).body["id"].(string)
+		srv.Advance(6 * time.Hour)
+		expired := logIn(t, srv, good).body["id"].(string)
+		srv.Expire(expired)
+		for _, id := range []string{out, over, expired, "unknown"} {
+			for _, path := range []string{"/", "/elsewhere", "/api/rest/v1/site", "/api/rest/v1/files/a", sessions} {
+				r := send(t, srv, "GET", path, "", "", id)
+				assert.Equal(t, 401, r.status, path)
+				assert.Equal(t, "not-authenticated/invalid-credentials", kind(r), path)
+			}
+		}
+		assert.Equal(t, 404, send(t, srv, "GET", "/elsewhere", "", "", "").status, "no session")
+	}
+}
+
 func TestTimeoutAtHasAnotherOffsetThanTheProcess(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t, alice)

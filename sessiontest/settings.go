@@ -9,6 +9,7 @@ import (
 // settings say how logins and sessions behave. Reset keeps them.
 type settings struct {
 	lifetime      time.Duration
+	sliding       bool
 	tries         int // before a lock-out; 0: any number
 	lockedFor     time.Duration
 	lockWithin    time.Duration
@@ -54,6 +55,15 @@ func (s *Server) now() time.Time { return time.Now().Add(s.offset) }
 // default is 6 hours, as in the recording.
 func (s *Server) SetLifetime(d time.Duration) {
 	s.set(func(c *settings) { c.lifetime = d })
+}
+
+// SetSliding sets whether a session ends a lifetime after its last request, or a
+// lifetime after its login. The default is true, since the vendor says that a session
+// ends after a time of inactivity. A request that the server refuses, or that a
+// [Fault] answers instead, does not move the end. Turned off, SetSliding leaves the
+// ends of live sessions where they are.
+func (s *Server) SetSliding(on bool) {
+	s.set(func(c *settings) { c.sliding = on })
 }
 
 // SetLockOut sets how many failed tries lock a user out, and for how long. Tries

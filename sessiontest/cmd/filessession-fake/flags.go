@@ -17,6 +17,7 @@ type config struct {
 	users         []sessiontest.User
 	notes         []string // lines about the users
 	lifetime      time.Duration
+	sliding       bool
 	tries         int
 	lockedFor     time.Duration
 	lockWithin    time.Duration
@@ -48,6 +49,7 @@ func parseFlags(args []string, stderr io.Writer) (config, error) {
 		return nil
 	})
 	fs.DurationVar(&c.lifetime, "lifetime", 6*time.Hour, "`duration` of a session")
+	fs.BoolVar(&c.sliding, "sliding", true, "end a session a lifetime after its last request; with -sliding=false, a lifetime after its login")
 	fs.IntVar(&c.tries, "lock-out", 0, "`number` of failed tries that lock a user out; 0 locks nobody out")
 	fs.DurationVar(&c.lockedFor, "lock-out-period", time.Hour, "`duration` of a lock-out")
 	fs.DurationVar(&c.lockWithin, "lock-out-window", 6*time.Hour, "`duration` for which a failed try counts")
@@ -122,6 +124,7 @@ func (c *config) check(args []string) error {
 // apply applies the flags to a server.
 func (c *config) apply(srv *sessiontest.Server) {
 	srv.SetLifetime(c.lifetime)
+	srv.SetSliding(c.sliding)
 	srv.SetLockOut(c.tries, c.lockedFor)
 	srv.SetLockOutWindow(c.lockWithin)
 	srv.SetRateLimit(c.limit, c.window)

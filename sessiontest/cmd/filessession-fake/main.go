@@ -50,7 +50,8 @@
 //
 // POST /faults makes requests fail, or succeed with an answer of yours: a listing of
 // the root folder is
-// {"path":"/api/rest/v1/folders/","status":200,"body":"[{\"path\":\"a.txt\"}]"}. Its members are those of [sessiontest.Fault]:
+// {"path":"/api/rest/v1/folders/","status":200,"body":"[{\"path\":\"a.txt\"}]"}. A body
+// that is JSON is sent as application/json. The members are those of [sessiontest.Fault]:
 // method, path, times and chance say which requests; after and delay say when;
 // status, body, reset, header, http_code, drip, truncate, surplus, gzip and bomb say
 // how. A delay and a drip are strings such as "250ms".

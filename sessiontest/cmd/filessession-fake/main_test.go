@@ -297,6 +297,31 @@ func TestLockOutsAndUserAgentsHaveFlags(t *testing.T) {
 	assert.Equal(t, 201, try("secret"))
 }
 
+func TestSessionsSlideUnlessAFlagSaysOtherwise(t *testing.T) {
+	t.Parallel()
+	for live, args := range [][]string{{"-sliding=false"}, nil} {
+		var stderr bytes.Buffer
+		c, err := parseFlags(args, &stderr)
+		require.NoError(t, err)
+		srv := sessiontest.NewServer(c.users...)
+		defer srv.Close()
+		c.apply(srv)
+		resp, err := http.PostForm(srv.URL+"/api/rest/v1/sessions", url.Values{"username": {"alice"}, "password": {"secret"}})
+		require.NoError(t, err)
+		resp.Body.Close()
+		srv.Advance(5 * time.Hour)
+		req, err := http.NewRequestWithContext(t.Context(), "GET", srv.URL+"/api/rest/v1/site", nil)
+		require.NoError(t, err)
+		req.Header.Set("X-FilesAPI-Auth", srv.Sessions()[0])
+		resp, err = http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		resp.Body.Close()
+		assert.Equal(t, 200, resp.StatusCode)
+		srv.Advance(time.Hour)
+		assert.Len(t, srv.Sessions(), live)
+	}
+}
+
 func TestInvalidFlagsAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ flag, value, text string }{
