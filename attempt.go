@@ -2,13 +2,11 @@ package session
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptrace"
-	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -20,6 +18,18 @@ type answer struct {
 	body   []byte
 	err    error // why body is not whole; safe to show
 }
+
+// maxAnswer limits the bytes of an answer. The answer to a login has about 500.
+const maxAnswer = 64 << 10
+
+// maxConnections limits the connections of one call: net/http repeats a request that
+// has no body, over HTTP/2 without limit.
+const maxConnections = 3
+
+var (
+	errTooLarge           = errors.New("the answer is larger than 64 KiB")
+	errTooManyConnections = errors.New("the server closed three connections or streams without an answer")
+)
 
 // timeoutError is the cause of an exchange that took longer than [WithTimeout].
 type timeoutError time.Duration
@@ -33,8 +43,13 @@ func (c *Client) attempt(ctx context.Context, r *request) (*answer, error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, timeoutError(c.timeout))
 	defer cancel()
-	trace := &requestTrace{cancel: cancel}
-	req := c.rest.R().SetContext(trace.attach(ctx))
+	limit := int32(max(maxConnections, 1+c.retries))
+	trace := &trace{}
+	req := c.rest.R().SetContext(trace.attach(ctx, func() {
+		if r.connections.Add(1) > limit {
+			cancel()
+		}
+	}))
 	if r.session == nil {
 		req.SetHeader("Content-Type", "application/x-www-form-urlencoded").SetBody(bytes.NewReader(r.form))
 	} else {
@@ -43,11 +58,11 @@ func (c *Client) attempt(ctx context.Context, r *request) (*answer, error) {
 			req.SetHeader("User-Agent", r.session.UserAgent)
 		}
 	}
-	resp, err := req.Execute(r.method, r.base+sessionsPath)
+	resp, err := req.Execute(r.method, r.base+r.path)
 	switch {
 	case err == nil:
 		return readAnswer(ctx, r, resp.RawResponse), nil
-	case trace.established.Load() > maxConnections: // the trace has canceled it
+	case r.connections.Load() > limit:
 		return nil, newTransportError(context.Background(), r, ErrOutcomeUnknown, errTooManyConnections)
 	case trace.neverConnected(c.http.Transport == nil):
 		return nil, newTransportError(ctx, r, ErrNotSent, err)
@@ -55,42 +70,24 @@ func (c *Client) attempt(ctx context.Context, r *request) (*answer, error) {
 	return nil, newTransportError(ctx, r, ErrOutcomeUnknown, err)
 }
 
-// requestTrace records what the transport does with one request. Goroutines of the
-// transport set its fields.
-type requestTrace struct {
-	cancel      context.CancelFunc // ends the attempt
-	asked       atomic.Bool        // the transport looked for a connection
-	established atomic.Int32       // connections that the request got
-	http2       atomic.Bool        // the last of them speaks HTTP/2
-	written     atomic.Bool        // the request was written to its end
-	bodyUsed    atomic.Bool        // the body was read, or asked for again
+// trace records what the transport does with one request. Goroutines of the transport
+// set its fields.
+type trace struct {
+	asked     atomic.Bool // for a connection
+	connected atomic.Bool
+	bodyRead  atomic.Bool // by a RoundTripper that is no *http.Transport
 }
-
-// maxConnections limits the connections of one attempt. net/http repeats a
-// request by itself, without limit, when an HTTP/2 server resets its stream.
-const maxConnections = 3
 
 type traceKey struct{}
 
-// attach returns a context that records the events of a request in t.
-func (t *requestTrace) attach(ctx context.Context) context.Context {
+// attach returns a context that records the events of a request in t, and calls
+// connected for each connection.
+func (t *trace) attach(ctx context.Context, connected func()) context.Context {
 	return httptrace.WithClientTrace(context.WithValue(ctx, traceKey{}, t), &httptrace.ClientTrace{
 		GetConn: func(string) { t.asked.Store(true) },
 		GotConn: func(httptrace.GotConnInfo) {
-			t.http2.Store(false)
-			if t.established.Add(1) > maxConnections {
-				t.cancel()
-			}
-		},
-		WroteHeaderField: func(key string, _ []string) {
-			if strings.HasPrefix(key, ":") {
-				t.http2.Store(true)
-			}
-		},
-		WroteRequest: func(info httptrace.WroteRequestInfo) {
-			if info.Err == nil {
-				t.written.Store(true)
-			}
+			t.connected.Store(true)
+			connected()
 		},
 	})
 }
@@ -99,56 +96,38 @@ func (t *requestTrace) attach(ctx context.Context) context.Context {
 // the request can have reached the server. It is false if the RoundTripper traces
 // nothing. The shared transport traces everything: if it did not even look for a
 // connection, the proxy of the environment is not valid.
-func (t *requestTrace) neverConnected(sharedTransport bool) bool {
-	return t.established.Load() == 0 && !t.bodyUsed.Load() && (t.asked.Load() || sharedTransport)
-}
-
-// getBody returns the body of a request again, unless HTTP/2 has sent it already.
-// HTTP/1.1 asks for it only if an idle connection turned out to be closed. Until
-// then the request was written to a buffer only.
-func (t *requestTrace) getBody(again func() (io.ReadCloser, error)) (io.ReadCloser, error) {
-	t.bodyUsed.Store(true)
-	if t.written.Load() && t.http2.Load() {
-		return nil, errSentWhole
-	}
-	return again()
+func (t *trace) neverConnected(sharedTransport bool) bool {
+	return !t.connected.Load() && !t.bodyRead.Load() && (t.asked.Load() || sharedTransport)
 }
 
 // watchedBody reports each read to trace.
 type watchedBody struct {
 	io.ReadCloser
-	trace *requestTrace
+	trace *trace
 }
 
 func (b watchedBody) Read(p []byte) (int, error) {
-	b.trace.bodyUsed.Store(true)
+	b.trace.bodyRead.Store(true)
 	return b.ReadCloser.Read(p)
 }
-
-var (
-	errSentWhole          = errors.New("the server closed the stream after the request was sent; the request is not repeated")
-	errTooManyConnections = errors.New("the server closed three connections or streams without an answer")
-	errTooLarge           = errors.New("the answer is larger than 64 KiB")
-)
 
 // onceTransport is the RoundTripper between the http.Client and the transport. It
 // prevents the transport from sending a login twice, and net/http from following
 // redirects.
 type onceTransport struct{ base http.RoundTripper }
 
-// RoundTrip removes the Location header of a redirect. Without it, net/http neither
-// follows the redirect nor quotes a bad Location in an error.
+// RoundTrip removes GetBody from the request, without which no transport can send the
+// body again, and Location from the answer, without which net/http neither follows a
+// redirect nor quotes a bad Location in an error.
 func (t onceTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	once := *req
-	if req.ContentLength == 0 { // resty adds an empty body to a log-out, which net/http would have to probe
-		once.Body, once.GetBody = nil, nil
-	} else if trace, ok := req.Context().Value(traceKey{}).(*requestTrace); ok {
-		once.GetBody = func() (io.ReadCloser, error) { return trace.getBody(req.GetBody) }
-		// An *http.Transport reads no body without a connection. It would write a
-		// body of an unknown type after the header, in a separate packet.
-		if _, standard := t.base.(*http.Transport); !standard {
-			once.Body = watchedBody{req.Body, trace}
-		}
+	once.GetBody = nil
+	_, standard := t.base.(*http.Transport) // reads no body without a connection
+	switch trace, ok := req.Context().Value(traceKey{}).(*trace); {
+	case req.ContentLength == 0: // resty adds an empty body to a log-out
+		once.Body = nil
+	case ok && !standard:
+		once.Body = watchedBody{req.Body, trace}
 	}
 	resp, err := t.base.RoundTrip(&once)
 	if err == nil && resp != nil && resp.StatusCode/100 == 3 {
@@ -161,75 +140,20 @@ func (t onceTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 func readAnswer(ctx context.Context, r *request, resp *http.Response) *answer {
+	defer resp.Body.Close()
 	a := &answer{status: resp.StatusCode, header: resp.Header}
 	if a.status < 200 { // the body of a 101 is a connection
-		resp.Body.Close()
 		return a
 	}
-	var err error
-	if a.body, err = readBody(ctx, resp); err != nil {
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if len(data) > maxAnswer {
+		data, err = data[:maxAnswer], errTooLarge
+	}
+	switch a.body = data; {
+	case err != nil:
 		a.err = newTransportError(ctx, r, nil, err)
-	} else if a.status/100 == 3 {
+	case a.status/100 == 3:
 		a.err = errRedirect
 	}
 	return a
-}
-
-// readBody reads the body of resp under ctx and closes it. In HTTP/2, either call
-// may wait for other requests on the connection, even after ctx has ended. So
-// readBody does not wait for them after that.
-func readBody(ctx context.Context, resp *http.Response) ([]byte, error) {
-	if resp.ProtoMajor < 2 {
-		return readAndClose(resp.Body)
-	}
-	type result struct {
-		data []byte
-		err  error
-	}
-	done := make(chan result, 1)
-	go func() {
-		data, err := readAndClose(resp.Body)
-		done <- result{data, err}
-	}()
-	select {
-	case r := <-done:
-		return r.data, r.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-func readAndClose(body io.ReadCloser) ([]byte, error) {
-	defer body.Close()
-	data, err := readLimited(body)
-	if err != nil {
-		return data, err
-	}
-	return decompress(data)
-}
-
-// maxAnswer limits the bytes of an answer, before and after decompression. The
-// answer to a login has about 500.
-const maxAnswer = 64 << 10
-
-func readLimited(r io.Reader) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(r, maxAnswer+1))
-	if len(data) > maxAnswer {
-		return data[:maxAnswer], errTooLarge
-	}
-	return data, err
-}
-
-// decompress decodes data if it is gzip, whatever its Content-Encoding says.
-// Requests ask for no compression, since net/http would decode an answer of any
-// size.
-func decompress(data []byte) ([]byte, error) {
-	if !bytes.HasPrefix(data, []byte("\x1f\x8b")) {
-		return data, nil
-	}
-	zr, err := gzip.NewReader(bytes.NewReader(data))
-	if err != nil {
-		return nil, err
-	}
-	return readLimited(zr)
 }

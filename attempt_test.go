@@ -51,7 +51,7 @@ func TestSwitchingProtocolsIsAnError(t *testing.T) {
 		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"+idCanary)
 		conn.Read(make([]byte, 1)) // until the client hangs up
 	})
-	_, err := session.Create(t.Context(), alice, session.WithBaseURL(origin), session.WithHTTPClient(&http.Client{Transport: freshTransport(t)}))
+	_, err := session.Create(t.Context(), alice, session.WithSite(origin), session.WithHTTPClient(&http.Client{Transport: freshTransport(t)}))
 	assert.Equal(t, 101, apiError(t, err).StatusCode)
 	assertHidesSecrets(t, err)
 }
@@ -94,7 +94,7 @@ func TestALoginIsPostedOnceWhenTheConnectionBreaks(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			origin, connections := listen(t, func(_ int, conn net.Conn) { serve(conn) })
-			c := newClient(t, session.WithBaseURL(origin), session.WithHTTPClient(&http.Client{Transport: freshTransport(t)}), session.WithRetries(5))
+			c := newClient(t, session.WithSite(origin), session.WithHTTPClient(&http.Client{Transport: freshTransport(t)}), session.WithRetries(5))
 			_, err := c.Create(t.Context(), alice)
 			assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
 			assert.NotErrorIs(t, err, session.ErrNotSent)
@@ -104,18 +104,18 @@ func TestALoginIsPostedOnceWhenTheConnectionBreaks(t *testing.T) {
 	}
 }
 
-func TestTheErrorSaysThatTheAnswerIsNotHTTP(t *testing.T) {
+func TestAnErrorThatMayQuoteTheServerIsDescribed(t *testing.T) {
 	t.Parallel()
 	for answer, want := range map[string]string{
-		"SSH-2.0-" + tokenCanary + "\r\n":                "the answer is not HTTP",
-		"HTTP/1.1 " + tokenCanary + "\r\n\r\n":           "the answer is not HTTP",
-		"HTTP/1.1 201 OK\r\n" + tokenCanary + "\r\n\r\n": "the answer is not valid HTTP",
+		"SSH-2.0-" + tokenCanary + "\r\n":                "there was no valid answer",
+		"HTTP/1.1 " + tokenCanary + "\r\n\r\n":           "there was no valid answer",
+		"HTTP/1.1 201 OK\r\n" + tokenCanary + "\r\n\r\n": "there was no valid answer",
 	} {
 		origin, _ := listen(t, func(_ int, conn net.Conn) {
 			readRequest(conn)
 			io.WriteString(conn, answer)
 		})
-		_, err := session.Create(t.Context(), alice, session.WithBaseURL(origin), session.WithHTTPClient(&http.Client{Transport: freshTransport(t)}))
+		_, err := session.Create(t.Context(), alice, session.WithSite(origin), session.WithHTTPClient(&http.Client{Transport: freshTransport(t)}))
 		assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
 		assert.ErrorContains(t, err, want)
 		assertHidesSecrets(t, err)
@@ -128,7 +128,7 @@ func TestABrokenChunkIsAnInvalidResponse(t *testing.T) {
 		readRequest(conn)
 		io.WriteString(conn, "HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{\"id\r\n"+idCanary+"\r\n")
 	})
-	_, err := session.Create(t.Context(), alice, session.WithBaseURL(origin), session.WithHTTPClient(&http.Client{Transport: freshTransport(t)}))
+	_, err := session.Create(t.Context(), alice, session.WithSite(origin), session.WithHTTPClient(&http.Client{Transport: freshTransport(t)}))
 	assert.Equal(t, 201, apiError(t, err).StatusCode)
 	assert.ErrorIs(t, err, session.ErrInvalidResponse)
 	assertHidesSecrets(t, err)
@@ -151,14 +151,14 @@ func TestALoginIsTriedAgainIfNoConnectionWasEstablished(t *testing.T) {
 	t.Parallel()
 	srv := answer(t, 201, `{"id":"1"}`)
 	hc, dials := failingDialer(t, 2, errBroken)
-	_, err := session.Create(t.Context(), alice, session.WithBaseURL(srv.URL), session.WithHTTPClient(hc))
+	_, err := session.Create(t.Context(), alice, session.WithSite(srv.URL), session.WithHTTPClient(hc))
 	assert.NoError(t, err)
 	assert.EqualValues(t, 3, dials.Load())
 	assert.Len(t, srv.seen(), 1)
 
 	for retries := range 2 {
 		hc, dials = failingDialer(t, 100, errBroken)
-		_, err = session.Create(t.Context(), alice, session.WithBaseURL(srv.URL), session.WithHTTPClient(hc), session.WithRetries(retries))
+		_, err = session.Create(t.Context(), alice, session.WithSite(srv.URL), session.WithHTTPClient(hc), session.WithRetries(retries))
 		assert.ErrorIs(t, err, session.ErrNotSent)
 		assert.NotErrorIs(t, err, session.ErrOutcomeUnknown)
 		assert.ErrorIs(t, err, errBroken)
@@ -173,7 +173,7 @@ func TestALoginIsNotSentIfTheConnectionIsRefused(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	l.Close()
-	_, err = session.Create(t.Context(), alice, session.WithBaseURL("http://"+l.Addr().String()), session.WithRetries(0))
+	_, err = session.Create(t.Context(), alice, session.WithSite("http://"+l.Addr().String()), session.WithRetries(0))
 	assert.ErrorIs(t, err, session.ErrNotSent)
 	assert.ErrorContains(t, err, "connection refused")
 	var op *net.OpError
@@ -189,7 +189,7 @@ func TestACertificateThatDoesNotVerifyIsNotTriedAgain(t *testing.T) {
 	srv.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { handshakes.Add(1); return nil, nil }}
 	srv.StartTLS()
 	defer srv.Close()
-	_, err := session.Create(t.Context(), alice, session.WithBaseURL(srv.URL))
+	_, err := session.Create(t.Context(), alice, session.WithSite(srv.URL))
 	assert.ErrorIs(t, err, session.ErrNotSent)
 	var cert *tls.CertificateVerificationError
 	assert.ErrorAs(t, err, &cert)
@@ -228,23 +228,18 @@ func TestNoErrorOfARoundTripperWithoutHTTPTraceIsErrNotSent(t *testing.T) {
 // The RoundTripper posts the login by itself, and then does not get a connection.
 func TestABodyThatWasReadCountsAsSent(t *testing.T) {
 	t.Parallel()
-	for name, read := range map[string]func(r *http.Request){
-		"body":    func(r *http.Request) { io.ReadAll(r.Body) },
-		"getBody": func(r *http.Request) { r.GetBody() },
-	} {
-		calls := 0
-		hc, _ := failingDialer(t, 100, errBroken)
-		dialing := hc.Transport
-		hc.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
-			calls++
-			read(r)
-			return dialing.RoundTrip(r)
-		})
-		_, err := session.Create(t.Context(), alice, session.WithHTTPClient(hc), session.WithRetries(5))
-		assert.ErrorIs(t, err, session.ErrOutcomeUnknown, name)
-		assert.NotErrorIs(t, err, session.ErrNotSent, name)
-		assert.Equal(t, 1, calls, name)
-	}
+	calls := 0
+	hc, _ := failingDialer(t, 100, errBroken)
+	dialing := hc.Transport
+	hc.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+		calls++
+		io.ReadAll(r.Body)
+		return dialing.RoundTrip(r)
+	})
+	_, err := session.Create(t.Context(), alice, session.WithHTTPClient(hc), session.WithRetries(5))
+	assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
+	assert.NotErrorIs(t, err, session.ErrNotSent)
+	assert.Equal(t, 1, calls)
 }
 
 // failingConn writes no byte after failing is set.
@@ -261,17 +256,18 @@ func (c failingConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-func TestABrokenIdleConnectionIsReplaced(t *testing.T) {
+// Without GetBody, net/http repeats no login, not even one of which no byte was
+// written. It repeats a log-out.
+func TestALoginOverABrokenIdleConnectionIsNotRepeated(t *testing.T) {
 	t.Parallel()
-	for name, start := range map[string]func() *httptest.Server{
-		"HTTP/1.1":          func() *httptest.Server { return answer(t, 201, `{"id":"1"}`).Server },
-		"HTTP/1.1 over TLS": func() *httptest.Server { return loginServer(t, false) },
-		"HTTP/2":            func() *httptest.Server { return loginServer(t, true) },
+	for name, srv := range map[string]*httptest.Server{
+		"HTTP/1.1":          answer(t, 201, `{"id":"1"}`).Server,
+		"HTTP/1.1 over TLS": loginServer(t, false),
+		"HTTP/2":            loginServer(t, true),
 	} {
-		srv := start()
 		tr := freshTransport(t)
 		if srv.Certificate() != nil {
-			tr = pooled(t, srv)
+			tr = overHTTP2(t, srv)
 		}
 		var failing atomic.Bool
 		dials := 0
@@ -282,16 +278,15 @@ func TestABrokenIdleConnectionIsReplaced(t *testing.T) {
 			}
 			return failingConn{conn, &failing}, err
 		}
-		c := newClient(t, session.WithBaseURL(srv.URL), session.WithHTTPClient(&http.Client{Transport: tr}))
+		c := newClient(t, session.WithSite(srv.URL), session.WithHTTPClient(&http.Client{Transport: tr}))
 		_, err := c.Create(t.Context(), alice)
 		require.NoError(t, err, name)
 		failing.Store(true)
 		_, err = c.Create(t.Context(), alice)
-		if name == "HTTP/2" { // net/http does not replace it
-			assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
-			_, err = c.Create(t.Context(), alice)
-		}
-		assert.NoError(t, err, name)
+		assert.ErrorIs(t, err, session.ErrOutcomeUnknown, name)
+		s, err := c.Create(t.Context(), alice)
+		require.NoError(t, err, name)
+		assert.NoError(t, c.Delete(t.Context(), s), name)
 		assert.Equal(t, 2, dials, name)
 	}
 }
@@ -319,7 +314,7 @@ func TestTheErrorOfATimeoutNamesTheTimeout(t *testing.T) {
 		"of the transport":   {session.WithHTTPClient(&http.Client{Transport: slow})},
 		"of the client":      {session.WithHTTPClient(&http.Client{Transport: freshTransport(t)}), session.WithTimeout(20 * time.Millisecond)},
 	} {
-		_, err := session.Create(t.Context(), alice, append(opts, session.WithBaseURL(origin))...)
+		_, err := session.Create(t.Context(), alice, append(opts, session.WithSite(origin))...)
 		assert.ErrorIs(t, err, session.ErrOutcomeUnknown, name)
 		assert.ErrorIs(t, err, context.DeadlineExceeded, name)
 		assert.ErrorContains(t, err, "deadline exceeded", name)
@@ -334,7 +329,7 @@ func TestErrorsAsFindsANetworkErrorAfterTheRequestWasSent(t *testing.T) {
 		conn.(*net.TCPConn).SetLinger(0)
 	})
 	hc := session.WithHTTPClient(&http.Client{Transport: freshTransport(t)})
-	_, err := session.Create(t.Context(), alice, session.WithBaseURL(origin), hc)
+	_, err := session.Create(t.Context(), alice, session.WithSite(origin), hc)
 	var network net.Error
 	assert.ErrorAs(t, err, &network)
 	assert.ErrorContains(t, err, " tcp 127.0.0.1:")
@@ -343,7 +338,7 @@ func TestErrorsAsFindsANetworkErrorAfterTheRequestWasSent(t *testing.T) {
 	hc = session.WithHTTPClient(&http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 		return relay.Post(origin, "text/plain", r.Body)
 	})})
-	_, err = session.Create(t.Context(), alice, session.WithBaseURL(origin), hc)
+	_, err = session.Create(t.Context(), alice, session.WithSite(origin), hc)
 	assert.ErrorContains(t, err, " tcp 127.0.0.1:")
 }
 
@@ -371,16 +366,6 @@ type carrier struct{ text string }
 
 func (e *carrier) Error() string { return e.text }
 
-func TestErrorsAsDoesNotFindAnErrorThatHoldsASecret(t *testing.T) {
-	t.Parallel()
-	hc := &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
-		return nil, fmt.Errorf("relay failed%.0w", &carrier{passwordCanary})
-	})}
-	_, err := session.Create(t.Context(), alice, session.WithHTTPClient(hc))
-	var own *carrier
-	assert.NotErrorAs(t, err, &own)
-}
-
 func TestErrorsAsFindsTheErrorOfTheCallersRoundTripper(t *testing.T) {
 	t.Parallel()
 	for text, found := range map[string]bool{"circuit open": true, passwordCanary: false} {
@@ -400,27 +385,6 @@ func TestErrorsAsFindsTheErrorOfTheCallersRoundTripper(t *testing.T) {
 		}
 	}
 }
-
-func TestALoginDoesNotWaitForAnHTTP2BodyThatBlocks(t *testing.T) {
-	t.Parallel()
-	unblock := make(chan struct{})
-	done := make(chan struct{})
-	hc := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
-		return &http.Response{StatusCode: 201, ProtoMajor: 2, Header: http.Header{}, Request: r, Body: blockedBody{unblock, done}}, nil
-	})}
-	_, err := session.Create(t.Context(), alice, session.WithHTTPClient(hc), session.WithTimeout(20*time.Millisecond))
-	assert.ErrorIs(t, err, context.DeadlineExceeded)
-	assert.ErrorIs(t, err, session.ErrInvalidResponse)
-	assert.ErrorContains(t, err, "no answer within 20ms")
-	close(unblock)
-	<-done
-}
-
-type blockedBody struct{ unblock, done chan struct{} }
-
-func (b blockedBody) Read([]byte) (int, error) { <-b.unblock; return 0, io.EOF }
-
-func (b blockedBody) Close() error { close(b.done); return nil }
 
 func TestARoundTripperThatReturnsNothingIsAnError(t *testing.T) {
 	t.Parallel()
@@ -469,13 +433,13 @@ func TestATimeoutLimitsTheExchangeAndItsBody(t *testing.T) {
 				conn.Read(make([]byte, 1)) // until the client hangs up
 			})
 			hc := session.WithHTTPClient(&http.Client{Transport: freshTransport(t)})
-			_, err := session.Create(t.Context(), alice, session.WithBaseURL(origin), hc, session.WithTimeout(50*time.Millisecond))
+			_, err := session.Create(t.Context(), alice, session.WithSite(origin), hc, session.WithTimeout(50*time.Millisecond))
 			assert.ErrorIs(t, err, context.DeadlineExceeded)
 			assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
 			assertHidesSecrets(t, err)
 
 			callers := session.WithHTTPClient(&http.Client{Transport: freshTransport(t), Timeout: 50 * time.Millisecond})
-			_, err = session.Create(t.Context(), alice, session.WithBaseURL(origin), callers)
+			_, err = session.Create(t.Context(), alice, session.WithSite(origin), callers)
 			assert.ErrorIs(t, err, context.DeadlineExceeded, "the caller's Timeout is kept")
 			assertHidesSecrets(t, err)
 		})
@@ -518,49 +482,34 @@ func (h *cancelOnWarn) Handle(context.Context, slog.Record) error {
 	return nil
 }
 
-func TestTheSizeOfAnAnswerIsLimitedAfterDecompression(t *testing.T) {
+func TestTheSizeOfAnAnswerIsLimited(t *testing.T) {
 	t.Parallel()
 	pad := func(n int) string { return `{"id":"1","x":"` + strings.Repeat("x", n-17) + `"}` }
-	zip := func(text string) string {
-		var b bytes.Buffer
-		zw := gzip.NewWriter(&b)
-		io.WriteString(zw, text)
-		zw.Close()
-		return b.String()
-	}
-	for _, uncompress := range []bool{true, false} { // by net/http, or by this package
-		create := func(body, encoding string) error {
-			srv := answer(t, 201, body, "Content-Encoding", encoding)
-			tr := freshTransport(t)
-			tr.DisableCompression = !uncompress
-			_, err := session.Create(t.Context(), alice, session.WithBaseURL(srv.URL), session.WithHTTPClient(&http.Client{Transport: tr}))
-			return err
-		}
-		assert.NoError(t, create(pad(64<<10), ""))
-		assert.NoError(t, create(zip(pad(64<<10)), "gzip"))
-		if !uncompress {
-			assert.NoError(t, create(zip(pad(1000)), "x-gzip"), "the label does not matter")
-			assert.NoError(t, create(pad(1000), "gzip"))
-		}
-		for name, err := range map[string]error{
-			"one byte more":       create(pad(64<<10+1), ""),
-			"the same in gzip":    create(zip(pad(64<<10+1)), "gzip"),
-			"bomb":                create(zip(pad(8<<20)), "gzip"),
-			"gzip cut off":        create(zip(pad(1000))[:40], "gzip"),
-			"gzip header cut off": create(zip("")[:5], "gzip"),
-			"gzip header only":    create(zip("")[:10], "gzip"),
-			"bad checksum":        create(zip(pad(1000))[:len(zip(pad(1000)))-8]+"12345678", "gzip"),
-		} {
-			assert.ErrorIs(t, err, session.ErrInvalidResponse, name)
-			assert.ErrorIs(t, err, session.ErrOutcomeUnknown, name)
-		}
-	}
+	_, err := created(t, pad(64<<10))
+	assert.NoError(t, err)
+	_, err = created(t, pad(64<<10+1))
+	assert.ErrorIs(t, err, session.ErrInvalidResponse)
+	assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
+	assert.ErrorContains(t, err, "larger than 64 KiB")
+}
+
+func TestCompressionThatNobodyAskedForIsAnInvalidResponse(t *testing.T) {
+	t.Parallel()
+	var body bytes.Buffer
+	zw := gzip.NewWriter(&body)
+	io.WriteString(zw, `{"id":"`+idCanary+`"}`)
+	zw.Close()
+	srv := answer(t, 201, body.String(), "Content-Encoding", "gzip")
+	_, err := client(t, srv).Create(t.Context(), alice)
+	assert.ErrorIs(t, err, session.ErrInvalidResponse)
+	assert.Equal(t, []string{"identity"}, srv.seen()[0].header["Accept-Encoding"])
+	assertHidesSecrets(t, err)
 }
 
 func TestTheSizeOfHeadersIsLimited(t *testing.T) {
 	t.Parallel()
 	srv := answer(t, 201, `{"id":"1"}`, "X-Long", strings.Repeat("x", 70<<10))
-	_, err := session.Create(t.Context(), alice, session.WithBaseURL(srv.URL))
+	_, err := session.Create(t.Context(), alice, session.WithSite(srv.URL))
 	assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
 	assert.Len(t, srv.seen(), 1)
 }
@@ -572,27 +521,21 @@ func TestOldTLSIsRefused(t *testing.T) {
 	srv.TLS = &tls.Config{MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}
 	srv.StartTLS()
 	defer srv.Close()
-	_, err := session.Create(t.Context(), alice, session.WithBaseURL(srv.URL), session.WithRetries(0))
+	_, err := session.Create(t.Context(), alice, session.WithSite(srv.URL), session.WithRetries(0))
 	assert.ErrorIs(t, err, session.ErrNotSent)
 	assert.ErrorContains(t, err, "protocol version")
 }
 
-// net/http asks for the body again if an HTTP/2 server did not process the request.
-func TestGetBodyReturnsTheBodyAgain(t *testing.T) {
+// With GetBody, net/http could post a login again by itself.
+func TestALoginHasNoGetBody(t *testing.T) {
 	t.Parallel()
 	want := "username=alice&password=" + url.QueryEscape(passwordCanary)
 	hc := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		assert.Nil(t, r.GetBody)
 		assert.EqualValues(t, len(want), r.ContentLength)
-		for body := range 3 {
-			if body > 0 {
-				var err error
-				r.Body, err = r.GetBody()
-				assert.NoError(t, err)
-			}
-			got, err := io.ReadAll(r.Body)
-			assert.NoError(t, err)
-			assert.Equal(t, want, string(got))
-		}
+		got, err := io.ReadAll(r.Body)
+		assert.NoError(t, err)
+		assert.Equal(t, want, string(got))
 		return nil, errBroken
 	})}
 	_, err := session.Create(t.Context(), alice, session.WithHTTPClient(hc))

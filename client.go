@@ -3,15 +3,15 @@ package session
 // The files of this package:
 //
 //	session.go    Session: which one can be sent, how it prints; the package functions
-//	client.go     the steps of a login and of a log-out; when a request is sent again
+//	client.go     the steps of a login, a check and a log-out; when a request is sent again
 //	attempt.go    one attempt: no redirect, no repetition by net/http, at most 64 KiB of answer
 //	pool.go       the transport that clients share: proxies, TLS, time limits
 //	options.go    Option and every With function
-//	origin.go     which base URLs are accepted, and where a login may be moved
-//	params.go     CreateParams: what is required, and its encoding, byte for byte
+//	origin.go     which sites are accepted, and where a login may be moved
+//	params.go     CreateParams: what is required, and its encoding; the code of a second factor
 //	decode.go     the JSON of answers, and Retry-After
-//	errors.go     which answer leads to which error; TwoFactorError.Answer: the code of the second call
-//	redact.go     which texts may be shown; the error of a transport, and whether another try can help
+//	errors.go     which answer leads to which error
+//	redact.go     which texts may be shown; the error of a transport
 //	source.go     Source: the session of one user, renewed when needed; refusals and back-off
 //	transport.go  Transport: requests that carry the session of a Source, repeated after its end
 //	store.go      Store and Lock; the record that processes share, and its encryption
@@ -26,12 +26,16 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-resty/resty/v2"
 )
 
-const sessionsPath = "/api/rest/v1/sessions"
+const (
+	sessionsPath = "/api/rest/v1/sessions"
+	sitePath     = "/api/rest/v1/site"
+)
 
 // Client logs users in and out. It is immutable, holds no secret of a user, and
 // is safe for concurrent use. One Client serves any number of users. The zero
@@ -70,14 +74,14 @@ func NewClient(opts ...Option) (*Client, error) {
 func newREST(c config) *resty.Client {
 	hc := c.http
 	hc.Jar = nil
-	if hc.Transport == nil {
+	if hc.Transport == nil { // without WithHTTPClient
 		hc.Transport = sharedTransport()
 	}
 	hc.Transport = onceTransport{hc.Transport}
 	rest := resty.NewWithClient(&hc).
 		SetDoNotParseResponse(true).
 		SetHeader("Accept", "application/json").
-		SetHeader("Accept-Encoding", "identity"). // see decompress
+		SetHeader("Accept-Encoding", "identity"). // see readAnswer
 		SetHeader("User-Agent", c.userAgent)
 	if c.language != "" {
 		rest.SetHeader("Accept-Language", c.language)
@@ -112,6 +116,15 @@ func (c *Client) orDefault(ctx context.Context, op string) (*Client, error) {
 	return c, nil
 }
 
+// BaseURL returns the origin where c logs in, such as "https://mysite.files.com". The
+// API may move a login elsewhere: see [Session.BaseURL].
+func (c *Client) BaseURL() string {
+	if c == nil || c.rest == nil {
+		return DefaultBaseURL
+	}
+	return c.base
+}
+
 // Create logs a user in. The error is, or wraps:
 //
 //   - [ErrInvalidParams]: a parameter is refused and was not sent;
@@ -126,8 +139,7 @@ func (c *Client) orDefault(ctx context.Context, op string) (*Client, error) {
 //
 // It also matches the error of ctx if that has ended, and [context.DeadlineExceeded]
 // after a timeout. Create sends one POST to each host, and a second one with a code
-// of the OTPFunc. It sends a POST again only if the server cannot have received all
-// of it.
+// of the OTPFunc. It sends a POST again only if no connection was established.
 func (c *Client) Create(ctx context.Context, params CreateParams) (*Session, error) {
 	c, err := c.orDefault(ctx, "log in")
 	if err != nil {
@@ -157,7 +169,7 @@ func (c *Client) logIn(ctx context.Context, base string, params CreateParams) (*
 	}
 	hide = append(hide, challenge.PartialSessionID)
 	code, err := c.otp(ctx, challenge)
-	if err == nil && strings.TrimSpace(code) == "" {
+	if err == nil && strings.TrimFunc(code, isInvisible) == "" {
 		err = fmt.Errorf("%w: the OTPFunc returned a blank code", ErrInvalidParams)
 	}
 	if err != nil {
@@ -167,7 +179,7 @@ func (c *Client) logIn(ctx context.Context, base string, params CreateParams) (*
 		return nil, fmt.Errorf("session: log in at %s: second factor: %w", hostOf(base), err)
 	}
 	params = challenge.Answer(params, code)
-	return c.post(ctx, base, params, append(hide, params.OTP))
+	return c.post(ctx, base, params, append(hide, code, params.OTP))
 }
 
 func (c *Client) post(ctx context.Context, base string, params CreateParams, hide secrets) (*Session, error) {
@@ -175,20 +187,20 @@ func (c *Client) post(ctx context.Context, base string, params CreateParams, hid
 		return nil, err
 	}
 	r := &request{
-		op:        "log in at " + hostOf(base),
-		method:    http.MethodPost,
-		base:      base,
-		form:      params.encode(),
-		secrets:   hide,
-		noSession: true,
+		op:      "log in at " + hostOf(base),
+		method:  http.MethodPost,
+		base:    base,
+		path:    sessionsPath,
+		form:    params.encode(),
+		secrets: hide,
 	}
 	var s *Session
 	err := c.do(ctx, r, func(a *answer) (err error) {
-		if a.status/100 != 2 {
-			return a.error(r)
-		}
-		if a.err != nil {
-			return a.invalid(r, a.err)
+		if err := a.failure(r); err != nil {
+			if challenge, ok := err.(*TwoFactorError); ok {
+				challenge.codeRefused = params.OTP != ""
+			}
+			return err
 		}
 		if a.status != http.StatusOK && a.status != http.StatusCreated {
 			return a.invalid(r, errors.New("a login is answered by 200 or 201"))
@@ -210,20 +222,9 @@ func (c *Client) post(ctx context.Context, base string, params CreateParams, hid
 // [context.WithoutCancel] and [context.WithTimeout]. The error is, or wraps,
 // [ErrInvalidParams], an *[APIError], [ErrNotSent] or [ErrOutcomeUnknown].
 func (c *Client) Delete(ctx context.Context, s *Session) error {
-	c, err := c.orDefault(ctx, "log out")
+	c, r, err := c.requestOf(ctx, s, "log out", http.MethodDelete, sessionsPath)
 	if err != nil {
 		return err
-	}
-	base, err := s.validate(c.base)
-	if err != nil {
-		return fmt.Errorf("session: log out: %w: %w", ErrInvalidParams, err)
-	}
-	r := &request{
-		op:      "log out at " + hostOf(base),
-		method:  http.MethodDelete,
-		base:    base,
-		session: s,
-		secrets: secrets{s.ID, s.LoginToken},
 	}
 	return c.do(ctx, r, func(a *answer) error {
 		if a.status/100 == 2 {
@@ -236,28 +237,90 @@ func (c *Client) Delete(ctx context.Context, s *Session) error {
 	})
 }
 
+// Check asks the API whether s is alive, and until when. It returns a copy of s whose
+// TimeoutAt is what the API says now, and that of s if the API does not say. It sends
+// the request as [Client.Delete] does, and tries again as it does. The error matches
+// [ErrSessionEnded] if the session has ended. After any other error it is unknown
+// whether it has. A typed refusal of the API, such as one for lack of a permission,
+// is no error: it shows that s is alive.
+func (c *Client) Check(ctx context.Context, s *Session) (*Session, error) {
+	c, r, err := c.requestOf(ctx, s, "check the session", http.MethodGet, sitePath)
+	if err != nil {
+		return nil, err
+	}
+	checked := *s
+	err = c.do(ctx, r, func(a *answer) error {
+		var refusal *APIError
+		if err := a.failure(r); errors.As(err, &refusal) && refusal.provesSession() {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		var site struct {
+			Session struct {
+				TimeoutAt moment `json:"timeout_at"`
+			} `json:"session"`
+		}
+		if err := decodeObject(a.body, &site); err != nil {
+			return a.invalid(r, err)
+		}
+		if end := site.Session.TimeoutAt; !end.IsZero() {
+			checked.TimeoutAt = end.Time
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &checked, nil
+}
+
+// requestOf returns a request that carries s, and the client that sends it.
+func (c *Client) requestOf(ctx context.Context, s *Session, op, method, path string) (*Client, *request, error) {
+	c, err := c.orDefault(ctx, op)
+	if err != nil {
+		return nil, nil, err
+	}
+	base, err := s.validate(c.base)
+	if err != nil {
+		return nil, nil, fmt.Errorf("session: %s: %w: %w", op, ErrInvalidParams, err)
+	}
+	return c, &request{
+		op:          op + " at " + hostOf(base),
+		method:      method,
+		base:        base,
+		path:        path,
+		session:     s,
+		secrets:     secrets{s.ID, s.LoginToken, s.AWSSecretKey},
+		withSession: true,
+	}, nil
+}
+
 // request describes one API call.
 type request struct {
-	op        string // the call in words, for error messages
-	method    string
-	base      string   // origin
-	form      []byte   // body of a login
-	session   *Session // to log out; nil for a login
-	secrets   secrets
-	noSession bool // the request carried no session; CheckResponse sets neither form nor session
+	op          string // the call in words, for error messages
+	method      string
+	base        string // origin
+	path        string
+	form        []byte   // body of a login
+	session     *Session // to send; nil for a login
+	secrets     secrets
+	withSession bool // the request carries a session
 
-	mayHaveArrived bool  // the server may have received this attempt or an earlier one
-	answered       error // the error of the last answer
+	ownTransport   bool         // the RoundTripper is the caller's, and no *http.Transport
+	mayHaveArrived bool         // the server may have received this attempt or an earlier one
+	connections    atomic.Int32 // that all attempts got
 }
 
 // do sends r and passes the answer to check. It tries again as retryable allows.
 func (c *Client) do(ctx context.Context, r *request, check func(*answer) error) error {
+	_, standard := c.http.Transport.(*http.Transport)
+	r.ownTransport = !standard && c.http.Transport != nil
 	for n := 1; ; n++ {
 		start := time.Now()
 		a, err := c.attempt(ctx, r)
 		if err == nil {
 			err = check(a)
-			r.answered = err
 		}
 		if failed, ok := err.(*transportError); !ok || failed.outcome != ErrNotSent {
 			r.mayHaveArrived = true
@@ -269,19 +332,19 @@ func (c *Client) do(ctx context.Context, r *request, check func(*answer) error) 
 		select {
 		case <-time.After(backoff(n, 100*time.Millisecond, 2*time.Second)):
 		case <-ctx.Done():
-			return newTransportError(ctx, r, ErrNotSent, err)
+			return fmt.Errorf("%w: %w", err, newTransportError(ctx, r, nil, ctx.Err()))
 		}
 	}
 }
 
 // retryable reports whether r may be sent again after err. A login that may have
 // arrived is not sent again, since it could lock the user out, send another SMS, or
-// leave a session behind. A log-out is sent again, since it is idempotent.
+// leave a session behind. Any other request is sent again, since it is idempotent.
 func (r *request) retryable(err error) bool {
-	idempotent := r.method == http.MethodDelete
+	idempotent := r.method != http.MethodPost
 	switch failed := err.(type) {
 	case *transportError:
-		return !failed.permanent && (idempotent || !r.mayHaveArrived)
+		return !failed.permanent() && (idempotent || !r.mayHaveArrived)
 	case *APIError:
 		return idempotent && failed.StatusCode/100 == 5
 	}
@@ -298,10 +361,10 @@ func backoff(n int, first, limit time.Duration) time.Duration {
 // log writes the record of one attempt.
 func (c *Client) log(ctx context.Context, r *request, a *answer, err error, attempt int, duration time.Duration) {
 	level := slog.LevelDebug
-	if err != nil {
+	if challenge, ok := err.(*TwoFactorError); err != nil && (!ok || challenge.codeRefused) {
 		level = slog.LevelWarn
 	}
-	if c.logger == nil || !c.logger.Enabled(ctx, level) {
+	if c.logger == nil {
 		return
 	}
 	attrs := []slog.Attr{

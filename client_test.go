@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -24,13 +25,29 @@ func TestTheCallersHTTPClientIsNotTouched(t *testing.T) {
 	hc := &http.Client{Transport: srv.Client().Transport, Jar: &cookieJar{}, Timeout: time.Hour,
 		CheckRedirect: func(*http.Request, []*http.Request) error { checked = true; return nil }}
 	before := *hc
-	_, err := session.Create(t.Context(), alice, session.WithBaseURL(srv.URL), session.WithHTTPClient(hc))
+	_, err := session.Create(t.Context(), alice, session.WithSite(srv.URL), session.WithHTTPClient(hc))
 	require.NoError(t, err)
 	assert.Equal(t, before.Transport, hc.Transport)
 	assert.Equal(t, before.Jar, hc.Jar)
 	assert.Equal(t, before.Timeout, hc.Timeout)
 	hc.CheckRedirect(nil, nil)
 	assert.True(t, checked)
+}
+
+// A program that sets http.DefaultTransport, as tests and tracing do, expects every
+// http.Client without a Transport to use it.
+func TestAnHTTPClientWithoutATransportUsesTheDefaultOne(t *testing.T) {
+	if os.Getenv("SESSION_TEST_DEFAULT_TRANSPORT") != "" {
+		http.DefaultTransport = roundTripper(func(*http.Request) (*http.Response, error) { return nil, errBroken })
+		_, err := session.Create(t.Context(), alice, session.WithHTTPClient(&http.Client{}))
+		assert.ErrorIs(t, err, errBroken)
+		return
+	}
+	t.Parallel()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestAnHTTPClientWithoutATransportUsesTheDefaultOne$") // since it changes a global
+	cmd.Env = append(os.Environ(), "SESSION_TEST_DEFAULT_TRANSPORT=1")
+	out, err := cmd.CombinedOutput()
+	assert.NoError(t, err, "%s", out)
 }
 
 func TestEveryAttemptIsLogged(t *testing.T) {
@@ -44,7 +61,7 @@ func TestEveryAttemptIsLogged(t *testing.T) {
 	}})))
 	fake := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary})
 	defer fake.Close()
-	c := newClient(t, session.WithBaseURL(fake.URL), session.WithHTTPClient(fake.Client()), logger)
+	c := newClient(t, session.WithSite(fake.URL), session.WithHTTPClient(fake.Client()), logger)
 	s, err := c.Create(t.Context(), alice)
 	require.NoError(t, err)
 	canaries := append([]string{s.ID}, canaries...)

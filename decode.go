@@ -5,327 +5,199 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
-	"iter"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
-	"unicode/utf8"
 )
 
-// decodeSession decodes the answer to a login. It requires a JSON object with one
-// valid id and nothing after it. Any other field that cannot be decoded keeps its
-// zero value, so that a bad field does not lose a live session. Raw shares the
-// memory of data.
+// decodeSession decodes the answer to a login. It requires a JSON object with a
+// valid id and nothing after it. Any other member of a wrong type keeps its zero
+// value, so that a bad member does not lose a live session. Raw shares the memory of
+// data.
 func decodeSession(data []byte) (*Session, error) {
-	object := trimJSON(data)
-	if !json.Valid(object) || object[0] != '{' {
-		return nil, errors.New("not a JSON object")
+	s := &Session{Raw: trimJSON(data)}
+	answer := struct {
+		*Session                        // the members below take the place of its own
+		ID                       text   `json:"id"`
+		TimeoutAt                moment `json:"timeout_at"`
+		MaxDirListingSize        number `json:"max_dir_listing_size"`
+		SiteID                   number `json:"site_id"`
+		DefaultWorkspaceID       number `json:"default_workspace_id"`
+		ImpersonatorUserID       number `json:"impersonator_user_id"`
+		AIAssistantPersonalityID number `json:"ai_assistant_personality_id"`
+	}{Session: s}
+	if err := decodeObject(data, &answer); err != nil {
+		return nil, err
 	}
-	s := &Session{Raw: object}
-	ids := 0
-	for key, value := range members(object) {
-		if string(key) == "id" {
-			s.ID = parseID(value)
-			ids++
-		}
-		field := sessionFields[string(key)]
-		if field == nil {
-			continue
-		}
-		switch field := field(s).(type) {
-		case *string:
-			*field = parseString(value)
-		case *bool:
-			*field = parseBool(value)
-		case **int64:
-			*field = parseInt(value)
-		case *time.Time:
-			*field = parseTime(value)
-		}
-	}
-	switch {
-	case ids > 1:
-		return nil, errors.New("more than one id")
-	case !validID(s.ID):
+	s.ID, s.TimeoutAt = string(answer.ID), answer.TimeoutAt.Time
+	s.MaxDirListingSize, s.SiteID = answer.MaxDirListingSize.value, answer.SiteID.value
+	s.DefaultWorkspaceID, s.ImpersonatorUserID = answer.DefaultWorkspaceID.value, answer.ImpersonatorUserID.value
+	s.AIAssistantPersonalityID = answer.AIAssistantPersonalityID.value
+	s.Username, s.Password, s.OTP, s.PartialSessionID = "", "", "", "" // the API does not return them
+	if !validID(s.ID) {
 		return nil, errors.New("no valid id")
 	}
 	return s, nil
 }
 
-// sessionFields returns the field of each member of an answer, except id.
-var sessionFields = map[string]func(*Session) any{
-	"language":                    func(s *Session) any { return &s.Language },
-	"login_token":                 func(s *Session) any { return &s.LoginToken },
-	"login_token_domain":          func(s *Session) any { return &s.LoginTokenDomain },
-	"max_dir_listing_size":        func(s *Session) any { return &s.MaxDirListingSize },
-	"multiple_regions":            func(s *Session) any { return &s.MultipleRegions },
-	"read_only":                   func(s *Session) any { return &s.ReadOnly },
-	"root_path":                   func(s *Session) any { return &s.RootPath },
-	"sftp_insecure_ciphers":       func(s *Session) any { return &s.SFTPInsecureCiphers },
-	"site_id":                     func(s *Session) any { return &s.SiteID },
-	"ssl_required":                func(s *Session) any { return &s.SSLRequired },
-	"tls_disabled":                func(s *Session) any { return &s.TLSDisabled },
-	"two_factor_setup_needed":     func(s *Session) any { return &s.TwoFactorSetupNeeded },
-	"allowed_2fa_method_sms":      func(s *Session) any { return &s.Allowed2FAMethodSMS },
-	"allowed_2fa_method_totp":     func(s *Session) any { return &s.Allowed2FAMethodTOTP },
-	"allowed_2fa_method_u2f":      func(s *Session) any { return &s.Allowed2FAMethodU2F },
-	"allowed_2fa_method_yubi":     func(s *Session) any { return &s.Allowed2FAMethodYubi },
-	"allowed_2fa_method_webauthn": func(s *Session) any { return &s.Allowed2FAMethodWebAuthn },
-	"use_provided_modified_at":    func(s *Session) any { return &s.UseProvidedModifiedAt },
-	"windows_mode_ftp":            func(s *Session) any { return &s.WindowsModeFTP },
-	"timeout_at":                  func(s *Session) any { return &s.TimeoutAt },
-}
-
-// errorBody holds the members of a JSON error. Each is decoded by itself, so that
-// one bad member does not affect the others.
+// errorBody holds the members of a JSON error.
 type errorBody struct {
-	kind, title, message, instance string
-	data                           json.RawMessage
-	itemData                       json.RawMessage // data of the first object in errors
+	Type     string          `json:"type"`
+	Title    string          `json:"title"`
+	Message  string          `json:"error"`
+	Instance string          `json:"instance"`
+	Data     json.RawMessage `json:"data"`
+	Errors   list[struct {
+		Type string          `json:"type"`
+		Data json.RawMessage `json:"data"`
+	}] `json:"errors"` // in 2021 the API put the type and the data here as well
 }
 
-// parseError returns the parts of an error. It takes them from the body, or from the
-// header if the body does not have them.
-func (a *answer) parseError() errorBody {
-	var body errorBody
-	if value := trimJSON(a.body); json.Valid(value) {
-		body = decodeError(value)
-	}
-	if !validType(body.kind) {
-		body.kind = a.header.Get("X-Files-Error-Class")
-	}
-	if !validType(body.kind) {
-		body.kind = ""
-	}
-	if body.instance == "" {
-		body.instance = a.header.Get("X-Request-Id")
-	}
-	return body
+// errorData holds the members that the data of an error may have. A list in an answer
+// has at most maxElements entries here.
+type errorData struct {
+	Host             text         `json:"host"`
+	PartialSessionID text         `json:"partial_session_id"`
+	Methods          list[string] `json:"two_factor_authentication_methods"`
+	U2FSignRequests  list[struct {
+		AppID       string `json:"app_id"`
+		Challenge   string `json:"challenge"`
+		SignRequest struct {
+			Version   string `json:"version"`
+			KeyHandle string `json:"keyHandle"`
+		} `json:"sign_request"`
+	}] `json:"u2f_sign_requests"`
 }
 
-// decodeError decodes an error that is valid JSON. In 2021 the API put the type
-// and the data into a list of errors as well.
-func decodeError(value []byte) errorBody {
-	parts := pick(value, "type", "title", "error", "instance", "data", "errors")
-	body := errorBody{
-		kind:     parseString(parts["type"]),
-		title:    parseString(parts["title"]),
-		message:  cmp.Or(parseString(parts["error"]), parseString(value)),
-		instance: parseString(parts["instance"]),
-		data:     parts["data"],
+// parseError returns the parts of an error, and the secrets among them. It takes the
+// parts from the body, or from the header if the body does not have them.
+func (a *answer) parseError() (body errorBody, data errorData, hide secrets) {
+	decodeObject(a.body, &body) // any other body has no parts
+	decodeObject(body.Data, &data)
+	hide = secrets{string(data.PartialSessionID)}
+	kinds := []string{body.Type, a.header.Get("X-Files-Error-Class")}
+	if len(body.Errors) > 0 {
+		item := body.Errors[0]
+		var other errorData
+		decodeObject(item.Data, &other)
+		decodeObject(item.Data, &data) // what it does not have yet
+		hide = append(hide, string(other.PartialSessionID))
+		kinds = slices.Insert(kinds, 1, item.Type)
 	}
-	for item := range elements(parts["errors"]) {
-		if item[0] != '{' {
-			continue
-		}
-		parts := pick(item, "type", "data")
-		if !validType(body.kind) {
-			body.kind = parseString(parts["type"])
-		}
-		body.itemData = parts["data"]
-		break
+	kinds = slices.DeleteFunc(kinds, func(kind string) bool { return !errorType.MatchString(kind) })
+	body.Type = append(kinds, "")[0]
+	body.Instance = cmp.Or(body.Instance, a.header.Get("X-Request-Id"))
+	if hosts := a.header.Values("X-Files-Host"); data.Host == "" && len(hosts) == 1 {
+		data.Host = text(hosts[0])
 	}
-	return body
+	return body, data, hide
 }
 
-// decodeChallenge decodes the data of a demand for a second factor. Its lists have at
-// most maxElements entries.
-func decodeChallenge(data []byte) *TwoFactorError {
-	const methods, signRequests = "two_factor_authentication_methods", "u2f_sign_requests"
-	parts := pick(data, "partial_session_id", methods, signRequests)
-	challenge := &TwoFactorError{PartialSessionID: parseID(parts["partial_session_id"])}
-	if method := parseString(parts[methods]); method != "" {
-		challenge.Methods = []string{method}
-	}
-	for value := range elements(parts[methods]) {
-		if method := parseString(value); method != "" {
-			challenge.Methods = append(challenge.Methods, method)
+// challenge returns the demand for a second factor that data describes.
+func (data *errorData) challenge(hide secrets, err error) *TwoFactorError {
+	challenge := &TwoFactorError{PartialSessionID: string(data.PartialSessionID), Err: err}
+	for _, method := range data.Methods {
+		if method != "" {
+			challenge.Methods = append(challenge.Methods, hide.clean(method))
 		}
 	}
-	for value := range elements(parts[signRequests]) {
-		if value[0] != '{' {
-			continue
-		}
-		parts := pick(value, "app_id", "challenge", "sign_request")
-		sign := pick(parts["sign_request"], "version", "keyHandle")
-		challenge.U2FSignRequests = append(challenge.U2FSignRequests, U2FSignRequest{
-			AppID:     parseString(parts["app_id"]),
-			Challenge: parseString(parts["challenge"]),
-			Version:   parseString(sign["version"]),
-			KeyHandle: parseString(sign["keyHandle"]),
-		})
+	for _, r := range data.U2FSignRequests {
+		challenge.U2FSignRequests = append(challenge.U2FSignRequests,
+			U2FSignRequest{r.AppID, r.Challenge, r.SignRequest.Version, r.SignRequest.KeyHandle})
 	}
 	return challenge
 }
 
-// regionHost returns the host that a region mismatch names, in its data or in its
-// only X-Files-Host header.
-func (a *answer) regionHost(body errorBody) string {
-	for _, data := range [...]json.RawMessage{body.data, body.itemData} {
-		if host := parseString(pick(data, "host")["host"]); host != "" {
-			return host
-		}
+// errorType matches the type of an error.
+var errorType = regexp.MustCompile(`^[a-z0-9/_-]{1,128}$`)
+
+// decodeObject decodes a JSON object into v. It skips members of a wrong type.
+func decodeObject(data []byte, v any) error {
+	data = trimJSON(data)
+	if !bytes.HasPrefix(data, []byte("{")) {
+		return errors.New("not a JSON object")
 	}
-	if hosts := a.header.Values("X-Files-Host"); len(hosts) == 1 {
-		return hosts[0]
+	if err := json.Unmarshal(data, v); err != nil && !errors.As(err, new(*json.UnmarshalTypeError)) {
+		return errors.New("not a JSON object")
 	}
-	return ""
+	return nil
 }
 
 // trimJSON removes a byte order mark and the white space around data.
 func trimJSON(data []byte) []byte {
-	return bytes.Trim(bytes.TrimPrefix(data, []byte("\ufeff")), jsonSpace)
+	return bytes.Trim(bytes.TrimPrefix(data, []byte("\ufeff")), " \t\r\n")
 }
 
-const jsonSpace = " \t\r\n"
+// The types below accept every JSON value. A value that does not fit is as good as
+// none. If a key is repeated, the first value counts: a hostile answer may have a key
+// 10,000 times.
 
-// members yields the keys and values of a JSON object, or the values of an array
-// with a nil key. It yields nothing for any other value. The value must be valid
-// JSON without space around it. In keys it decodes only \u escapes, since keys of
-// the API have no others and a hostile answer may have 10,000 keys.
-func members(value []byte) iter.Seq2[[]byte, []byte] {
-	return func(yield func(key, value []byte) bool) {
-		if len(value) == 0 || value[0] != '{' && value[0] != '[' {
-			return
-		}
-		var key []byte
-		start, depth := 1, 0
-		for i := 1; i < len(value); i++ {
-			c := value[i]
-			if c == '"' {
-				i = stringEnd(value, i)
-			}
-			if depth == 0 && c == ':' {
-				key, start = bytes.Trim(value[start:i], jsonSpace+`"`), i+1
-				if bytes.Contains(key, []byte(`\u`)) {
-					key = unquote(slices.Concat([]byte{'"'}, key, []byte{'"'}))
-				}
-			}
-			if depth == 0 && (c == ',' || c == '}' || c == ']') {
-				member := bytes.TrimSpace(value[start:i])
-				if len(member) > 0 && !yield(key, member) { // empty objects and arrays have none
-					return
-				}
-				start = i + 1
-			}
-			switch c {
-			case '{', '[':
-				depth++
-			case '}', ']':
-				depth--
-			}
-		}
+// text is a string, or a number without sign and fraction.
+type text string
+
+func (t *text) UnmarshalJSON(data []byte) error {
+	switch {
+	case *t != "":
+	case isDigits(string(data)):
+		*t = text(data)
+	default:
+		json.Unmarshal(data, (*string)(t))
 	}
+	return nil
 }
 
-// stringEnd returns the index of the quotation mark that ends the string at i.
-func stringEnd(value []byte, i int) int {
-	for i++; value[i] != '"'; i++ {
-		if value[i] == '\\' {
-			i++
-		}
+// number is an integer of 64 bits.
+type number struct{ value *int64 }
+
+func (n *number) UnmarshalJSON(data []byte) error {
+	if value, err := strconv.ParseInt(string(data), 10, 64); err == nil && n.value == nil {
+		n.value = &value
 	}
-	return i
+	return nil
 }
 
-// pick returns the values of keys in a JSON object. If a key occurs twice, the last
-// one counts.
-func pick(object []byte, keys ...string) map[string][]byte {
-	picked := make(map[string][]byte, len(keys))
-	for key, value := range members(object) {
-		if slices.Contains(keys, string(key)) {
-			picked[string(key)] = value
+// moment is a time in the form of RFC 3339 that can be marshalled again.
+type moment struct{ time.Time }
+
+func (m *moment) UnmarshalJSON(data []byte) error {
+	var t time.Time
+	if m.IsZero() && t.UnmarshalJSON(data) == nil {
+		if _, err := t.MarshalJSON(); err == nil {
+			m.Time = t
 		}
 	}
-	return picked
+	return nil
 }
 
 // maxElements limits every list of an answer. An answer of 64 KiB can hold 32,000
-// elements, and a U2FSignRequest takes 64 bytes.
+// elements.
 const maxElements = 32
 
-// elements yields the first elements of a JSON array, up to maxElements.
-func elements(array []byte) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		n := 0
-		for _, value := range members(array) {
-			if n++; n > maxElements || !yield(value) {
-				return
-			}
+// list is an array without the elements that are no T, or one T in place of an array.
+type list[T any] []T
+
+func (l *list[T]) UnmarshalJSON(data []byte) error {
+	if *l != nil {
+		return nil
+	}
+	elements := json.NewDecoder(bytes.NewReader(data))
+	if data[0] == '[' {
+		elements.Token()
+	}
+	for n := 0; n < maxElements && elements.More(); n++ {
+		var element T
+		if elements.Decode(&element) == nil {
+			*l = append(*l, element)
 		}
 	}
-}
-
-// unquote returns the value of a JSON string, nil for any other value.
-func unquote(value []byte) []byte {
-	if len(value) == 0 || value[0] != '"' {
-		return nil
-	}
-	if bytes.IndexByte(value, '\\') < 0 && utf8.Valid(value) {
-		return value[1 : len(value)-1]
-	}
-	var s string
-	json.Unmarshal(value, &s) // cannot fail
-	return []byte(s)
-}
-
-// parseString returns the value of a JSON string, "" for any other value.
-func parseString(value []byte) string { return string(unquote(value)) }
-
-// parseID returns the value of a JSON string or of a number without sign and
-// fraction.
-func parseID(value []byte) string {
-	if isDigits(string(value)) {
-		return string(value)
-	}
-	return parseString(value)
-}
-
-// parseBool returns the value of a JSON boolean, false for any other value.
-func parseBool(value []byte) bool { return string(value) == "true" }
-
-// parseInt returns the value of a JSON integer, nil for any other value.
-func parseInt(value []byte) *int64 {
-	n, err := strconv.ParseInt(string(value), 10, 64)
-	if err != nil {
-		return nil
-	}
-	return &n
-}
-
-// parseTime returns the value of a JSON string in the form of RFC 3339. It
-// returns the zero time for any other value, and for a time that cannot be
-// marshalled again.
-func parseTime(value []byte) time.Time {
-	t, err := time.Parse(time.RFC3339, parseString(value))
-	if err != nil {
-		return time.Time{}
-	}
-	if _, err := t.MarshalText(); err != nil {
-		return time.Time{}
-	}
-	return t
+	return nil
 }
 
 func isDigits(s string) bool {
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return false
-		}
-	}
-	return s != ""
-}
-
-func validType(kind string) bool {
-	for i := range len(kind) {
-		switch c := kind[i]; {
-		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '/', c == '_', c == '-':
-		default:
-			return false
-		}
-	}
-	return 1 <= len(kind) && len(kind) <= 128
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
 }
 
 // retryAfter returns the wait that the Retry-After header asks for, in seconds or

@@ -8,10 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"mime"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,8 +50,6 @@ var (
 	// invalid success. After a login, a session may exist that nobody knows. It ends
 	// by itself.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
-	// ErrSourceClosed is matched if the Source was closed.
-	ErrSourceClosed = errors.New("source closed")
 )
 
 // APIError is an answer of the server that is not a success. It matches the Err
@@ -75,9 +71,9 @@ type APIError struct {
 	RetryAfter time.Duration   // from the header; 0 if the server sent none, or one of more than 24 hours
 	Data       json.RawMessage // depends on Type; nil if there is none
 
-	op        string // what was being done
-	err       error  // what is wrong with the answer, or what to do; may be nil
-	noSession bool   // the request carried no session
+	op          string // what was being done
+	err         error  // what is wrong with the answer, or what to do; may be nil
+	withSession bool   // the request carried a session
 }
 
 // Error returns a text without secrets. It quotes no answer that is not JSON.
@@ -118,25 +114,44 @@ func (e *APIError) Unwrap() error { return e.err }
 // Is reports whether e matches target, one of the Err variables.
 func (e *APIError) Is(target error) bool {
 	group, name := splitType(e.Type)
+	meaning := meanings[name]
 	switch target {
 	case ErrNotAuthenticated:
-		return name != regionMismatch && (e.StatusCode == http.StatusUnauthorized || group == "not-authenticated" || isRefusalName(name))
-	case ErrInvalidUsernameOrPassword:
-		return name == invalidUsernameOrPassword
-	case ErrOneTimePasswordIncorrect:
-		return name == oneTimePasswordIncorrect
-	case ErrLockedOut:
-		return name == lockedOut
+		return meaning != errRegionMismatch && (meaning != nil || group == "not-authenticated" || e.StatusCode == http.StatusUnauthorized)
 	case ErrRateLimited:
 		return group == "rate-limited" || e.StatusCode == http.StatusTooManyRequests
 	case ErrSessionEnded:
-		return !e.noSession && isSessionEndName(name)
+		return meaning == ErrSessionEnded && e.withSession
 	case ErrInvalidResponse:
 		return e.StatusCode/100 == 2
 	case ErrOutcomeUnknown:
 		return e.StatusCode/100 == 2 || e.StatusCode/100 == 5
 	}
-	return false
+	return meaning == target && target != nil
+}
+
+// meanings returns what the name of an error type means, whatever the group and the
+// status. The documentation of the API does not say which of the last three it sends.
+var meanings = map[string]error{
+	"invalid-username-or-password":    ErrInvalidUsernameOrPassword,
+	"one-time-password-incorrect":     ErrOneTimePasswordIncorrect,
+	"locked-out":                      ErrLockedOut,
+	"two-factor-authentication-error": errSecondFactor,
+	"lockout-region-mismatch":         errRegionMismatch,
+	"invalid-credentials":             ErrSessionEnded,
+	"invalid-session":                 ErrSessionEnded,
+	"authentication-required":         ErrSessionEnded,
+}
+
+var (
+	errSecondFactor   = errors.New("a second factor is required")
+	errRegionMismatch = errors.New("the site is served from another host")
+)
+
+// provesSession reports whether the API refused a request for another reason than its
+// session. An answer without a type may be that of a proxy.
+func (e *APIError) provesSession() bool {
+	return e.StatusCode/100 == 4 && e.Type != "" && !e.Is(ErrSessionEnded) && !e.Is(ErrRateLimited)
 }
 
 // Format prints the text of Error, for every verb.
@@ -147,34 +162,35 @@ func (e APIError) Format(f fmt.State, verb rune) {
 // MarshalText returns the text of Error, so that no encoding shows a secret.
 func (e APIError) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
 
-// LogValue logs the status, the type, the message and the instance.
-func (e APIError) LogValue() slog.Value {
-	return slog.GroupValue(slog.Int("status", e.StatusCode), slog.String("type", e.Type),
-		slog.String("message", e.Message), slog.String("instance", e.Instance))
-}
-
 // TwoFactorError says that the password is right and that the API requires a
-// second factor. It matches ErrNotAuthenticated, and [errors.As] finds the
-// [APIError].
+// second factor, or another code than the one that was sent. It matches
+// ErrNotAuthenticated, and [errors.As] finds the [APIError]. If it answers a code, it
+// also matches ErrOneTimePasswordIncorrect.
 //
-// A program may keep it, with the parameters of the first call, while a person looks
-// for the code. [TwoFactorError.Answer] then returns the parameters of the second
-// call. Printing, logging and marshalling a TwoFactorError shows no secret: to store
-// it outside the process, store its fields.
+// [WithOTP] lets Create ask for the code. Otherwise a program may keep the error,
+// with the parameters of the first call, while a person looks for the code.
+// [TwoFactorError.Answer] then returns the parameters of the second call. Printing,
+// logging and marshalling a TwoFactorError shows no secret: to store it outside the
+// process, store its fields.
 type TwoFactorError struct {
 	Methods          []string // "totp", "sms", "yubi", "u2f", "webauthn" and others, as the API spells them; at most 32
 	PartialSessionID string   // secret: takes the place of the password; empty if the API sent none
 	U2FSignRequests  []U2FSignRequest
 	Err              error // the *APIError
+
+	codeRefused bool // the login had a code
 }
 
 // U2FSignRequest is the request that a U2F key signs, as in the FIDO U2F JavaScript
 // API 1.1.
 type U2FSignRequest struct{ AppID, Challenge, Version, KeyHandle string }
 
-// Error returns a text that names the methods and holds no secret.
+// Error returns a text for people. It names the methods and holds no secret.
 func (e *TwoFactorError) Error() string {
-	text := "a second factor is required"
+	text := "a second factor is required; log in again with a code"
+	if e.codeRefused {
+		text = "the code was not accepted; log in again with another code"
+	}
 	if len(e.Methods) > 0 {
 		text += " (" + strings.Join(e.Methods, ", ") + ")"
 	}
@@ -187,34 +203,41 @@ func (e *TwoFactorError) Error() string {
 // Unwrap returns the *APIError.
 func (e *TwoFactorError) Unwrap() error { return e.Err }
 
-// Answer returns the parameters of the second call: those of the first call and
-// the code, with white space around it removed. In a code of digits it removes
-// inner white space too. [Client.Create] refuses a blank code. Answer modifies
+// Is reports whether target is ErrOneTimePasswordIncorrect and e answers a code.
+func (e *TwoFactorError) Is(target error) bool {
+	return e.codeRefused && target == ErrOneTimePasswordIncorrect
+}
+
+// Answer returns the parameters of the second call: those of the first call and the
+// code. It takes a code as people have it: it drops white space and invisible
+// characters, turns digits of every script into ASCII, and drops hyphens and dots
+// from a code of digits. [Client.Create] refuses a blank code. Answer modifies
 // neither e nor params.
 //
-// The answer of a key (methods yubi, u2f and webauthn) is sent with the partial
-// session ID and without the password. A code of digits is sent with the password,
-// unless only keys are offered. The official command-line tool does the same.
+// The answer of a key (methods yubi, u2f and webauthn) is sent as it is, with the
+// partial session ID and without the password. A code of digits is sent with the
+// password, unless only keys are offered. The official command-line tool does the
+// same.
 func (e *TwoFactorError) Answer(params CreateParams, code string) CreateParams {
-	code = strings.TrimSpace(code)
-	if joined := strings.Join(strings.Fields(code), ""); isDigits(joined) {
-		code = joined
-	}
 	keys := 0
 	for _, method := range e.Methods {
-		switch method {
-		case "yubi", "u2f", "webauthn":
+		if method == "yubi" || method == "u2f" || method == "webauthn" {
 			keys++
 		}
 	}
-	answer := CreateParams{Username: params.Username, OTP: code}
-	if e.PartialSessionID != "" && keys > 0 && (keys == len(e.Methods) || !isDigits(code)) {
-		answer.PartialSessionID = e.PartialSessionID
-	} else {
-		answer.Password = params.Password
+	clean, digits := cleanCode(code)
+	ofKey := keys > 0 && !digits
+	if ofKey {
+		clean = strings.TrimFunc(code, isInvisible)
 	}
-	if code == "" {
-		answer.OTP = " " // an empty one would make this a first call again
+	answer := CreateParams{Username: params.Username, OTP: clean}
+	switch {
+	case clean == "": // without credentials, which would make this a first call again
+		answer.OTP = code
+	case e.PartialSessionID != "" && (ofKey || keys > 0 && keys == len(e.Methods)):
+		answer.PartialSessionID = e.PartialSessionID
+	default:
+		answer.Password = params.Password
 	}
 	return answer
 }
@@ -226,11 +249,6 @@ func (e TwoFactorError) Format(f fmt.State, verb rune) {
 
 // MarshalText returns the text of Error, so that no encoding shows a secret.
 func (e TwoFactorError) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
-
-// LogValue logs the methods and the answer.
-func (e TwoFactorError) LogValue() slog.Value {
-	return slog.GroupValue(slog.Any("methods", e.Methods), slog.Any("error", e.Err))
-}
 
 // RegionMismatchError says that the site is served from another host, to which the
 // login was not moved. See [WithTrustedHosts].
@@ -261,12 +279,11 @@ func (e *RegionMismatchError) Unwrap() error { return e.Err }
 // its end, and must close it. The error matches [ErrSessionEnded] only if the
 // request carried [AuthHeader]. It matches [ErrInvalidParams] if resp is nil.
 func CheckResponse(resp *http.Response) error {
-	return checkResponse(resp, resp != nil && resp.Request != nil && resp.Request.Header.Get(AuthHeader) == "")
+	return checkResponse(resp, resp != nil && resp.Request != nil && resp.Request.Header.Get(AuthHeader) != "")
 }
 
-// checkResponse is CheckResponse. noSession says that the request carried no
-// session.
-func checkResponse(resp *http.Response, noSession bool) error {
+// checkResponse is CheckResponse. withSession says that the request carried a session.
+func checkResponse(resp *http.Response, withSession bool) error {
 	if resp == nil {
 		return fmt.Errorf("session: check a response: %w: the *http.Response is nil", ErrInvalidParams)
 	}
@@ -274,7 +291,7 @@ func checkResponse(resp *http.Response, noSession bool) error {
 		return nil
 	}
 	ctx := context.Background()
-	r := &request{op: "call", noSession: noSession}
+	r := &request{op: "call", withSession: withSession}
 	a := &answer{status: resp.StatusCode, header: resp.Header}
 	if req := resp.Request; req != nil {
 		ctx = req.Context()
@@ -282,7 +299,7 @@ func checkResponse(resp *http.Response, noSession bool) error {
 			r.base = req.URL.Scheme + "://" + req.URL.Host
 			r.op = cmp.Or(req.Method, http.MethodGet) + " " + req.URL.Host
 		}
-		if noSession && resp.StatusCode == http.StatusUnauthorized && req.Header.Get("X-FilesAPI-Key") == "" {
+		if !withSession && resp.StatusCode == http.StatusUnauthorized && req.Header.Get("X-FilesAPI-Key") == "" {
 			a.err = errNoSession
 		}
 		reauthentication := req.Header.Get("X-Files-Reauthentication")
@@ -295,9 +312,6 @@ func checkResponse(resp *http.Response, noSession bool) error {
 			io.Reader
 			io.Closer
 		}{io.MultiReader(bytes.NewReader(data), resp.Body), resp.Body}
-		if err == nil {
-			data, err = decompress(data)
-		}
 		if a.body = data; err != nil {
 			a.err = newTransportError(ctx, r, nil, err)
 		}
@@ -306,56 +320,55 @@ func checkResponse(resp *http.Response, noSession bool) error {
 }
 
 var (
-	errNoSession = errors.New("the request carried no session; send it to the origin of Session.BaseURL, with AuthHeader or by a Transport")
+	errNoSession = errors.New("the request carried no session; send it to the origin of Session.BaseURL, with AuthHeader")
 	errRedirect  = errors.New("redirects are not followed; use the base URL of the site itself")
 )
 
-// invalid returns the error of a 2xx that proves no session.
+// invalid returns the error of a 2xx that proves nothing.
 func (a *answer) invalid(r *request, reason error) error {
 	media, _, _ := mime.ParseMediaType(a.header.Get("Content-Type"))
 	return &APIError{
-		StatusCode: a.status,
-		Instance:   r.secrets.clean(a.header.Get("X-Request-Id")),
-		op:         r.op,
-		err:        fmt.Errorf("%w (%s): %w", ErrInvalidResponse, cmp.Or(r.secrets.clean(media), "no media type"), reason),
-		noSession:  r.noSession,
+		StatusCode:  a.status,
+		Instance:    r.secrets.clean(a.header.Get("X-Request-Id")),
+		op:          r.op,
+		err:         fmt.Errorf("%w (%s): %w", ErrInvalidResponse, cmp.Or(r.secrets.clean(media), "no media type"), reason),
+		withSession: r.withSession,
 	}
+}
+
+// failure returns the error of an answer that is no success, or nil.
+func (a *answer) failure(r *request) error {
+	switch {
+	case a.status/100 != 2:
+		return a.error(r)
+	case a.err != nil:
+		return a.invalid(r, a.err)
+	}
+	return nil
 }
 
 // error returns the typed error of an answer whose status is not 2xx.
 func (a *answer) error(r *request) error {
-	body := a.parseError()
-	challenge, nested := decodeChallenge(body.data), decodeChallenge(body.itemData) // their partial session IDs are secrets
-	hide := slices.Concat(r.secrets, secrets{challenge.PartialSessionID, nested.PartialSessionID})
+	body, data, hide := a.parseError()
+	hide = append(hide, r.secrets...)
 	err := &APIError{
-		StatusCode: a.status,
-		Type:       hide.cleanType(body.kind),
-		Title:      hide.clean(body.title),
-		Message:    hide.clean(body.message),
-		Instance:   hide.clean(body.instance),
-		RetryAfter: retryAfter(a.header, time.Now()),
-		Data:       body.data,
-		op:         r.op,
-		err:        a.err,
-		noSession:  r.noSession,
+		StatusCode:  a.status,
+		Type:        hide.cleanType(body.Type),
+		Title:       hide.clean(body.Title),
+		Message:     hide.clean(body.Message),
+		Instance:    hide.clean(body.Instance),
+		RetryAfter:  retryAfter(a.header, time.Now()),
+		Data:        body.Data,
+		op:          r.op,
+		err:         a.err,
+		withSession: r.withSession,
 	}
-	_, name := splitType(body.kind)
+	_, name := splitType(body.Type)
 	switch {
-	case name == twoFactorRequired:
-		if len(challenge.Methods) == 0 {
-			challenge.Methods = nested.Methods
-		}
-		if len(challenge.U2FSignRequests) == 0 {
-			challenge.U2FSignRequests = nested.U2FSignRequests
-		}
-		challenge.PartialSessionID = cmp.Or(challenge.PartialSessionID, nested.PartialSessionID)
-		for i, method := range challenge.Methods {
-			challenge.Methods[i] = hide.clean(method)
-		}
-		challenge.Err = err
-		return challenge
-	case a.isRegionMismatch(body.kind):
-		mismatch := &RegionMismatchError{Host: hostOf(regionOrigin(r.base, a.regionHost(body))), Err: err}
+	case meanings[name] == errSecondFactor:
+		return data.challenge(hide, err)
+	case a.isRegionMismatch(body.Type):
+		mismatch := &RegionMismatchError{Host: hostOf(regionOrigin(r.base, string(data.Host))), Err: err}
 		if hide.in(mismatch.Host) { // no text may show it, so no request goes there
 			mismatch.Host = ""
 		}
@@ -369,38 +382,8 @@ func (a *answer) error(r *request) error {
 // type.
 func (a *answer) isRegionMismatch(kind string) bool {
 	_, name := splitType(kind)
-	switch {
-	case name == regionMismatch:
-		return a.status == http.StatusUnauthorized || a.status == http.StatusForbidden
-	case kind == "" && a.status == http.StatusForbidden && a.header.Get("X-Files-Host") != "":
-		return bytes.HasPrefix(a.body, []byte("You have connected to a URL that has different security settings"))
-	}
-	return false
-}
-
-// The names of the error types that have a meaning here.
-const (
-	invalidUsernameOrPassword = "invalid-username-or-password"
-	oneTimePasswordIncorrect  = "one-time-password-incorrect"
-	lockedOut                 = "locked-out"
-	twoFactorRequired         = "two-factor-authentication-error"
-	regionMismatch            = "lockout-region-mismatch"
-)
-
-// isSessionEndName reports whether name says that a session has ended. The
-// documentation does not say which one the API sends.
-func isSessionEndName(name string) bool {
-	return name == "invalid-credentials" || name == "invalid-session" || name == "authentication-required"
-}
-
-// isRefusalName reports whether name says that the API refuses the user, whatever
-// the group and the status.
-func isRefusalName(name string) bool {
-	switch name {
-	case invalidUsernameOrPassword, oneTimePasswordIncorrect, lockedOut, twoFactorRequired:
-		return true
-	}
-	return isSessionEndName(name)
+	return meanings[name] == errRegionMismatch || kind == "" && a.status == http.StatusForbidden && a.header.Get("X-Files-Host") != "" &&
+		bytes.HasPrefix(a.body, []byte("You have connected to a URL that has different security settings"))
 }
 
 // splitType splits "group/name". The API of 2021 also put a status before a name,

@@ -17,14 +17,14 @@ import (
 )
 
 // Log in, list the root folder, log out. The server is the fake one of package
-// sessiontest. WithSubdomain names a real site.
+// sessiontest. WithSite names a real site.
 func Example() {
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
 	defer srv.Close()
 	ctx := context.Background()
 
 	s, err := session.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"},
-		session.WithBaseURL(srv.URL)) // or session.WithSubdomain("mysite")
+		session.WithSite(srv.URL)) // or session.WithSite("mysite")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -68,13 +68,13 @@ func ExampleDelete() {
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
 	defer srv.Close()
 	ctx := context.Background()
-	s, err := session.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"}, session.WithBaseURL(srv.URL))
+	s, err := session.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"}, session.WithSite(srv.URL))
 	if err != nil {
 		log.Fatal(err)
 	}
 
 	id := s.ID
-	if err := session.Delete(ctx, &session.Session{ID: id}, session.WithBaseURL(srv.URL)); err != nil {
+	if err := session.Delete(ctx, &session.Session{ID: id}, session.WithSite(srv.URL)); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println("live sessions:", len(srv.Sessions()))
@@ -89,7 +89,7 @@ func ExampleClient() {
 	defer srv.Close()
 	ctx := context.Background()
 
-	c, err := session.NewClient(session.WithBaseURL(srv.URL), session.WithTimeout(5*time.Second))
+	c, err := session.NewClient(session.WithSite(srv.URL), session.WithTimeout(5*time.Second))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func ExampleWithOTP() {
 		fmt.Println("Enter a code by one of", challenge.Methods)
 		return "123456", nil // ask the user
 	}
-	c, err := session.NewClient(session.WithBaseURL(site), session.WithOTP(ask))
+	c, err := session.NewClient(session.WithSite(site), session.WithOTP(ask))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -136,7 +136,7 @@ func ExampleWithOTP() {
 func ExampleTwoFactorError_Answer() {
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret", OTP: "123456"})
 	defer srv.Close()
-	c, err := session.NewClient(session.WithBaseURL(srv.URL))
+	c, err := session.NewClient(session.WithSite(srv.URL))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func ExampleAPIError() {
 	ctx := context.Background()
 
 	_, err := session.Create(ctx, session.CreateParams{Username: "alice", Password: "guess"},
-		session.WithBaseURL(srv.URL))
+		session.WithSite(srv.URL))
 	var challenge *session.TwoFactorError
 	switch {
 	case err == nil:
@@ -231,7 +231,7 @@ func ExampleSource() {
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
 	defer srv.Close()
 	ctx := context.Background()
-	c, err := session.NewClient(session.WithBaseURL(srv.URL))
+	c, err := session.NewClient(session.WithSite(srv.URL))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -261,7 +261,7 @@ func ExampleTransport() {
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
 	defer srv.Close()
 	ctx := context.Background()
-	c, err := session.NewClient(session.WithBaseURL(srv.URL))
+	c, err := session.NewClient(session.WithSite(srv.URL))
 	if err != nil {
 		log.Fatal(err)
 	}

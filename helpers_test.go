@@ -32,11 +32,12 @@ const (
 	partialCanary  = "partial/canary/3"
 	idCanary       = "id-canary-4-0123456789abcdef"
 	tokenCanary    = "@tok-canary-5"
+	awsCanary      = "aws/secret+canary=6"
 )
 
 var (
 	alice    = session.CreateParams{Username: "alice", Password: passwordCanary}
-	canaries = []string{passwordCanary, otpCanary, partialCanary, idCanary, tokenCanary}
+	canaries = []string{passwordCanary, otpCanary, partialCanary, idCanary, tokenCanary, awsCanary}
 )
 
 // assertNoSecret checks that text holds no canary, as it is or escaped.
@@ -141,7 +142,7 @@ func answer(t *testing.T, status int, body string, header ...string) *server {
 // client returns a client of s with its own transport.
 func client(t *testing.T, s *server, opts ...session.Option) *session.Client {
 	t.Helper()
-	return newClient(t, append([]session.Option{session.WithBaseURL(s.URL), session.WithHTTPClient(s.Client())}, opts...)...)
+	return newClient(t, append([]session.Option{session.WithSite(s.URL), session.WithHTTPClient(s.Client())}, opts...)...)
 }
 
 func newClient(t *testing.T, opts ...session.Option) *session.Client {

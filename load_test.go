@@ -71,7 +71,7 @@ func underFaults(t *testing.T, srv *sessiontest.Server, users int) {
 	}
 	tr := srv.Client().Transport.(*http.Transport)
 	tr.MaxIdleConnsPerHost = 64
-	c := newClient(t, session.WithBaseURL(srv.URL), session.WithHTTPClient(srv.Client()),
+	c := newClient(t, session.WithSite(srv.URL), session.WithHTTPClient(srv.Client()),
 		session.WithLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))))
 
 	outcomes := make([]error, users)
@@ -168,7 +168,7 @@ func TestALoginWhoseConnectionIsResetIsPostedOnce(t *testing.T) {
 	}
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary})
 	defer srv.Close()
-	c := newClient(t, session.WithBaseURL(srv.URL), session.WithHTTPClient(srv.Client()))
+	c := newClient(t, session.WithSite(srv.URL), session.WithHTTPClient(srv.Client()))
 	var next, unknown, failed atomic.Int32
 	var wg sync.WaitGroup
 	for range 64 {

@@ -10,7 +10,6 @@ import (
 )
 
 // Option configures a [Client]. If an option is given twice, the last one applies.
-// [WithSubdomain] and [WithBaseURL] count as the same option.
 type Option func(*config) error
 
 type config struct {
@@ -43,35 +42,15 @@ func quote(value string) string {
 	return strconv.Quote(value)
 }
 
-// WithSubdomain sends requests to a site of files.com: "mysite" stands for
-// https://mysite.files.com.
-func WithSubdomain(name string) Option {
-	return func(c *config) error {
-		label, _, isHost := strings.Cut(name, ".")
-		switch {
-		case name == "":
-			return badOption("WithSubdomain", `the name is empty; use the name of the site, such as "mysite"`)
-		case isDNSLabel(label) && strings.EqualFold(name, label+".files.com"):
-			return badOption("WithSubdomain", `%q is a host name; use %q, or WithBaseURL("https://%s")`, name, label, name)
-		case isHost && isHostName(name):
-			return badOption("WithSubdomain", `%q is a host name; use WithBaseURL("https://%s")`, name, name)
-		case !isDNSLabel(name):
-			return badOption("WithSubdomain", `%s is not a subdomain; use up to 63 letters, digits and hyphens, such as "mysite"`, quote(name))
+// WithSite names the site to log in at: a subdomain of files.com such as "mysite", a
+// host name such as "files.example.com", or an origin such as
+// "https://files.example.com:8443". An origin is https, or http on loopback, and has
+// no path. The default is [DefaultBaseURL].
+func WithSite(site string) Option {
+	return func(c *config) (err error) {
+		if c.base, err = parseSite(site); err != nil {
+			return badOption("WithSite", "%v", err)
 		}
-		c.base = "https://" + strings.ToLower(name) + ".files.com"
-		return nil
-	}
-}
-
-// WithBaseURL sends requests to an origin, such as the custom domain of a site or a
-// test server. The scheme is https, or http on loopback. A path is not allowed.
-func WithBaseURL(rawURL string) Option {
-	return func(c *config) error {
-		base, err := parseOrigin(rawURL)
-		if err != nil {
-			return badOption("WithBaseURL", "%v", err)
-		}
-		c.base = base
 		return nil
 	}
 }
@@ -96,19 +75,23 @@ func WithTrustedHosts(hosts ...string) Option {
 }
 
 // WithHTTPClient sends requests through a copy of hc. It does not modify hc. The
-// copy keeps the Transport and the Timeout. It drops the Jar, since several users
-// may share a client. CheckRedirect is not called, since redirects are not followed.
-// The Transport itself is not copied. If it does not support [net/http/httptrace], its
-// failures do not match [ErrNotSent], and no login is tried again.
+// copy keeps the Transport, which is [http.DefaultTransport] if it is nil, and the
+// Timeout. It drops the Jar, since several users may share a client. CheckRedirect is
+// not called, since redirects are not followed. If the Transport does not support
+// [net/http/httptrace], its failures do not match [ErrNotSent], and no login is tried
+// again.
 func WithHTTPClient(hc *http.Client) Option {
 	return func(c *config) error {
 		if hc == nil {
 			return badOption("WithHTTPClient", "the *http.Client is nil; leave the option out for the default")
 		}
+		c.http = *hc
+		if hc.Transport == nil {
+			c.http.Transport = http.DefaultTransport
+		}
 		if hc.Transport == http.RoundTripper((*http.Transport)(nil)) {
 			return badOption("WithHTTPClient", "the Transport is a nil *http.Transport; use http.DefaultTransport")
 		}
-		c.http = *hc
 		return nil
 	}
 }
@@ -129,9 +112,9 @@ func WithTimeout(d time.Duration) Option {
 }
 
 // WithRetries sets how many times a request may be tried again. A login is tried
-// again only if no connection was established. A log-out is tried again after every
-// failure of the transport and after a 5xx. Nothing is tried again after a
-// certificate that does not verify, or after a proxy that requires authentication.
+// again only if no connection was established. A log-out or a check is tried again
+// after every failure of the transport and after a 5xx. Nothing is tried again after
+// a certificate that does not verify, or after a proxy that requires authentication.
 // The wait is 100 ms, doubled for each retry up to 2 seconds, and reduced by up to
 // 50% at random. The default is 2 retries. 0 turns them off.
 func WithRetries(n int) Option {
@@ -170,8 +153,8 @@ func WithLanguage(tag string) Option {
 	}
 }
 
-// WithLogger logs every attempt of a request, at Debug if it succeeds and at Warn if
-// it fails. A record has the method, the host, the duration, the number of the
+// WithLogger logs every attempt of a request, at Debug if it succeeds or if the API
+// requires a second factor, and at Warn if it fails. A record has the method, the host, the duration, the number of the
 // attempt, the status, the type and the instance of an error, and the error if there
 // was no answer. It never has a secret. Several goroutines may use l at the same
 // time.

@@ -15,38 +15,40 @@ func TestBadOptionsAreReportedByNewClient(t *testing.T) {
 	t.Parallel()
 	for name, opt := range map[string]session.Option{
 		"nil":                            nil,
-		"empty subdomain":                session.WithSubdomain(""),
-		"two labels":                     session.WithSubdomain("a.b"),
-		"whole host":                     session.WithSubdomain("mysite.files.com"),
-		"slash":                          session.WithSubdomain("evil.example/"),
-		"hyphen":                         session.WithSubdomain("-a"),
-		"long":                           session.WithSubdomain(strings.Repeat("a", 64)),
-		"not ASCII":                      session.WithSubdomain("müsite"),
-		"empty URL":                      session.WithBaseURL(""),
-		"no scheme":                      session.WithBaseURL("mysite.files.com"),
-		"no host":                        session.WithBaseURL("https://"),
-		"port alone":                     session.WithBaseURL("https://:443"),
-		"no port":                        session.WithBaseURL("https://a:"),
-		"http":                           session.WithBaseURL("http://mysite.files.com"),
-		"http on a LAN":                  session.WithBaseURL("http://192.168.1.1"),
-		"looks like loopback":            session.WithBaseURL("http://127.0.0.1.evil.example"),
-		"short loopback":                 session.WithBaseURL("http://127.1"),
-		"other scheme":                   session.WithBaseURL("ftp://mysite.files.com"),
-		"user":                           session.WithBaseURL("https://" + passwordCanary + "@mysite.files.com"),
-		"password":                       session.WithBaseURL("https://a:" + tokenCanary + "@mysite.files.com"),
-		"broken user":                    session.WithBaseURL("https://a:" + tokenCanary + "%@mysite.files.com"),
-		"path":                           session.WithBaseURL("https://mysite.files.com/" + tokenCanary),
-		"two slashes":                    session.WithBaseURL("https://mysite.files.com//"),
-		"space inside":                   session.WithBaseURL("https://my site.files.com"),
-		"query":                          session.WithBaseURL("https://mysite.files.com?" + tokenCanary),
-		"empty query":                    session.WithBaseURL("https://mysite.files.com?"),
-		"fragment":                       session.WithBaseURL("https://mysite.files.com#x"),
-		"empty fragment":                 session.WithBaseURL("https://mysite.files.com#"),
-		"opaque":                         session.WithBaseURL("https:mysite.files.com"),
-		"zone":                           session.WithBaseURL("http://[::1%25lo]:80"),
-		"not ASCII host":                 session.WithBaseURL("https://müsite.files.com"),
-		"escaped host":                   session.WithBaseURL("https://mysite%2efiles.com"),
-		"port too large":                 session.WithBaseURL("https://mysite.files.com:65536"),
+		"empty site":                     session.WithSite(""),
+		"blank site":                     session.WithSite(" \n"),
+		"slash":                          session.WithSite("evil.example/x"),
+		"host and port":                  session.WithSite("files.example.com:8443"),
+		"address":                        session.WithSite("10.0.0.1"),
+		"user and name":                  session.WithSite("alice:" + tokenCanary + "@mysite"),
+		"hyphen":                         session.WithSite("-a"),
+		"underscore":                     session.WithSite("my_site"),
+		"long":                           session.WithSite(strings.Repeat("a", 64)),
+		"not ASCII":                      session.WithSite("müsite"),
+		"Kelvin sign in a name":          session.WithSite("\u212Aelvin"),
+		"no host":                        session.WithSite("https://"),
+		"port alone":                     session.WithSite("https://:443"),
+		"no port":                        session.WithSite("https://a:"),
+		"http":                           session.WithSite("http://mysite.files.com"),
+		"http on a LAN":                  session.WithSite("http://192.168.1.1"),
+		"looks like loopback":            session.WithSite("http://127.0.0.1.evil.example"),
+		"short loopback":                 session.WithSite("http://127.1"),
+		"other scheme":                   session.WithSite("ftp://mysite.files.com"),
+		"user":                           session.WithSite("https://" + passwordCanary + "@mysite.files.com"),
+		"password":                       session.WithSite("https://a:" + tokenCanary + "@mysite.files.com"),
+		"broken user":                    session.WithSite("https://a:" + tokenCanary + "%@mysite.files.com"),
+		"path":                           session.WithSite("https://mysite.files.com/" + tokenCanary),
+		"two slashes":                    session.WithSite("https://mysite.files.com//"),
+		"space inside":                   session.WithSite("https://my site.files.com"),
+		"query":                          session.WithSite("https://mysite.files.com?" + tokenCanary),
+		"empty query":                    session.WithSite("https://mysite.files.com?"),
+		"fragment":                       session.WithSite("https://mysite.files.com#x"),
+		"empty fragment":                 session.WithSite("https://mysite.files.com#"),
+		"opaque":                         session.WithSite("https:mysite.files.com"),
+		"zone":                           session.WithSite("http://[::1%25lo]:80"),
+		"not ASCII host":                 session.WithSite("https://müsite.files.com"),
+		"escaped host":                   session.WithSite("https://mysite%2efiles.com"),
+		"port too large":                 session.WithSite("https://mysite.files.com:65536"),
 		"nil http client":                session.WithHTTPClient(nil),
 		"no timeout":                     session.WithTimeout(0),
 		"negative timeout":               session.WithTimeout(-1),
@@ -58,7 +60,7 @@ func TestBadOptionsAreReportedByNewClient(t *testing.T) {
 		"user agent, too long with ours": session.WithUserAgent(strings.Repeat("a", 237)),
 		"nil transport":                  session.WithHTTPClient(&http.Client{Transport: (*http.Transport)(nil)}),
 		"zero logger":                    session.WithLogger(&slog.Logger{}),
-		"Kelvin sign":                    session.WithBaseURL("https://\u212Aelvin.files.com"),
+		"Kelvin sign":                    session.WithSite("https://\u212Aelvin.files.com"),
 		"trusted zone":                   session.WithTrustedHosts("[::1%lo]:80"),
 		"trusted Kelvin sign":            session.WithTrustedHosts("\u212Aelvin.files.com"),
 		"empty language":                 session.WithLanguage(""),
@@ -85,25 +87,18 @@ func TestTheMessageOfABadOptionSaysWhatToWrite(t *testing.T) {
 		opt  session.Option
 		want string
 	}{
-		{opt: session.WithBaseURL(" "), want: `WithBaseURL: base URL is empty; use an origin such as "https://mysite.files.com"`},
-		{opt: session.WithBaseURL("mysite.files.com"), want: `WithBaseURL: base URL "mysite.files.com" has no scheme; use "https://mysite.files.com"`},
-		{opt: session.WithBaseURL("ftp://mysite.files.com"), want: `WithBaseURL: base URL does not begin with https://; use an origin such as "https://mysite.files.com"`},
-		{opt: session.WithBaseURL("http://mysite.files.com"), want: `WithBaseURL: base URL is not encrypted; use "https://mysite.files.com", since http is accepted for loopback only`},
-		{opt: session.WithBaseURL("https://mysite.files.com/api/rest/v1"), want: `WithBaseURL: base URL has a path; use "https://mysite.files.com"`},
-		{opt: session.WithBaseURL("https://mysite.files.com/?a=b"), want: `WithBaseURL: base URL has a query; use "https://mysite.files.com"`},
-		{opt: session.WithBaseURL("https://mysite.files.com/#a"), want: `WithBaseURL: base URL has a fragment; use "https://mysite.files.com"`},
-		{opt: session.WithBaseURL("https://alice:" + passwordCanary + "@mysite.files.com"), want: `WithBaseURL: base URL is not a URL; use an origin such as "https://mysite.files.com"`},
-		{opt: session.WithBaseURL("https://alice:pw@mysite.files.com"), want: `WithBaseURL: base URL has a user name or a password; remove it`},
-		{opt: session.WithBaseURL("https://"), want: `WithBaseURL: base URL has no valid host; use an origin such as "https://mysite.files.com"`},
-		{opt: session.WithBaseURL("https://a.example:65536"), want: `WithBaseURL: base URL has the port 65536; use one from 1 to 65535`},
-		{opt: session.WithSubdomain(""), want: `WithSubdomain: the name is empty; use the name of the site, such as "mysite"`},
-		{opt: session.WithSubdomain("mysite.files.com"), want: `WithSubdomain: "mysite.files.com" is a host name; use "mysite", or WithBaseURL("https://mysite.files.com")`},
-		{opt: session.WithSubdomain("files.example.com"), want: `WithSubdomain: "files.example.com" is a host name; use WithBaseURL("https://files.example.com")`},
-		{opt: session.WithSubdomain("my_site"), want: `WithSubdomain: "my_site" is not a subdomain; use up to 63 letters, digits and hyphens, such as "mysite"`},
-		{opt: session.WithBaseURL("http://a.example:80"), want: `WithBaseURL: base URL is not encrypted; use "https://a.example", since http is accepted for loopback only`},
-		{opt: session.WithBaseURL("one-word"), want: `WithBaseURL: base URL does not begin with https://; use an origin such as "https://mysite.files.com"`},
-		{opt: session.WithSubdomain(".files.com"), want: `WithSubdomain: ".files.com" is not a subdomain; use up to 63 letters, digits and hyphens, such as "mysite"`},
-		{opt: session.WithSubdomain("https://alice:" + tokenCanary + "@mysite.files.com"), want: `WithSubdomain: the value is not a subdomain; use up to 63 letters, digits and hyphens, such as "mysite"`},
+		{opt: session.WithSite(" "), want: `WithSite: the site is empty; use its name, such as "mysite", or an origin such as "https://mysite.files.com"`},
+		{opt: session.WithSite("my_site"), want: `WithSite: "my_site" is not a site; use a name such as "mysite", a host name such as "files.example.com", or an origin such as "https://mysite.files.com"`},
+		{opt: session.WithSite("alice:" + tokenCanary + "@mysite"), want: `WithSite: the value is not a site; use a name such as "mysite", a host name such as "files.example.com", or an origin such as "https://mysite.files.com"`},
+		{opt: session.WithSite("ftp://mysite.files.com"), want: `WithSite: base URL is not a URL that begins with https://; use an origin such as "https://mysite.files.com"`},
+		{opt: session.WithSite("http://mysite.files.com"), want: `WithSite: base URL is not encrypted, and http is accepted for loopback only; use an origin such as "https://mysite.files.com"`},
+		{opt: session.WithSite("https://mysite.files.com/api/rest/v1"), want: `WithSite: base URL has a path, a query or a fragment; use an origin such as "https://mysite.files.com"`},
+		{opt: session.WithSite("https://mysite.files.com/?a=b"), want: `WithSite: base URL has a path, a query or a fragment; use an origin such as "https://mysite.files.com"`},
+		{opt: session.WithSite("https://mysite.files.com/#a"), want: `WithSite: base URL has a path, a query or a fragment; use an origin such as "https://mysite.files.com"`},
+		{opt: session.WithSite("https://alice:" + passwordCanary + "@mysite.files.com"), want: `WithSite: base URL is not a URL that begins with https://; use an origin such as "https://mysite.files.com"`},
+		{opt: session.WithSite("https://alice:pw@mysite.files.com"), want: `WithSite: base URL has a user name or a password; use an origin such as "https://mysite.files.com"`},
+		{opt: session.WithSite("https://"), want: `WithSite: base URL has no valid host and port; use an origin such as "https://mysite.files.com"`},
+		{opt: session.WithSite("https://a.example:65536"), want: `WithSite: base URL has no valid host and port; use an origin such as "https://mysite.files.com"`},
 		{opt: session.WithTrustedHosts("https://alice:" + tokenCanary + "@a.example"), want: `WithTrustedHosts: the value is not a host name; use a name without scheme and port, such as "files.example.com"`},
 		{opt: session.WithTrustedHosts("https://a.example"), want: `WithTrustedHosts: "https://a.example" is not a host name; use a name without scheme and port, such as "files.example.com"`},
 		{opt: session.WithTimeout(0), want: `WithTimeout: 0s is not above 0; leave the option out for 30 seconds`},
@@ -129,12 +124,17 @@ func loginOrigin(t *testing.T, opts ...session.Option) string {
 	return origin
 }
 
-func TestBaseURLsAreNormalized(t *testing.T) {
+func TestASiteIsNamedInThreeWays(t *testing.T) {
 	t.Parallel()
 	assert.Equal(t, session.DefaultBaseURL, loginOrigin(t))
-	assert.Equal(t, "https://mysite.files.com", loginOrigin(t, session.WithSubdomain("MySite")))
-	assert.Equal(t, "https://2fast.files.com", loginOrigin(t, session.WithSubdomain("2fast")))
+	assert.Equal(t, session.DefaultBaseURL, newClient(t).BaseURL())
+	assert.Equal(t, session.DefaultBaseURL, new(session.Client).BaseURL())
 	for given, want := range map[string]string{
+		"MySite":                         "https://mysite.files.com",
+		" 2fast\n":                       "https://2fast.files.com",
+		"Mysite.Files.com":               "https://mysite.files.com",
+		"files.example.com":              "https://files.example.com",
+		"files.example.com/":             "https://files.example.com",
 		"https://Files.Example.COM":      "https://files.example.com",
 		"HTTPS://files.example.com:443":  "https://files.example.com",
 		"https://files.example.com:444":  "https://files.example.com:444",
@@ -148,7 +148,8 @@ func TestBaseURLsAreNormalized(t *testing.T) {
 		" https://files.example.com/\n":  "https://files.example.com",
 		"https://files.example.com:0443": "https://files.example.com",
 	} {
-		assert.Equal(t, want, loginOrigin(t, session.WithBaseURL(given)))
+		assert.Equal(t, want, loginOrigin(t, session.WithSite(given)))
+		assert.Equal(t, want, newClient(t, session.WithSite(given)).BaseURL())
 	}
 }
 
@@ -163,6 +164,6 @@ func TestTheLongestUserAgentCanLogOut(t *testing.T) {
 
 func TestTheLastOptionWins(t *testing.T) {
 	t.Parallel()
-	assert.Equal(t, "https://b.files.com", loginOrigin(t, session.WithBaseURL("https://a.example"), session.WithSubdomain("b")))
-	assert.Equal(t, "https://a.example", loginOrigin(t, session.WithSubdomain("b"), session.WithBaseURL("https://a.example")))
+	assert.Equal(t, "https://b.files.com", loginOrigin(t, session.WithSite("https://a.example"), session.WithSite("b")))
+	assert.Equal(t, "https://a.example", loginOrigin(t, session.WithSite("b"), session.WithSite("https://a.example")))
 }

@@ -3,9 +3,10 @@ package session
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/url"
+	"regexp"
 	"strings"
+	"unicode"
 )
 
 // CreateParams are the parameters of a login. Values are sent byte for byte. Empty
@@ -35,14 +36,10 @@ type OTPFunc func(ctx context.Context, challenge *TwoFactorError) (code string, 
 // encode returns the form body, in the order of the fields.
 func (p CreateParams) encode() []byte {
 	form := ""
-	for _, param := range [...]struct{ name, value string }{
-		{"username", p.Username},
-		{"password", p.Password},
-		{"otp", p.OTP},
-		{"partial_session_id", p.PartialSessionID},
-	} {
-		if param.value != "" {
-			form += "&" + param.name + "=" + url.QueryEscape(param.value)
+	for _, param := range [...][2]string{{"username", p.Username}, {"password", p.Password},
+		{"otp", p.OTP}, {"partial_session_id", p.PartialSessionID}} {
+		if param[1] != "" {
+			form += "&" + param[0] + "=" + url.QueryEscape(param[1])
 		}
 	}
 	return []byte(strings.TrimPrefix(form, "&"))
@@ -51,7 +48,7 @@ func (p CreateParams) encode() []byte {
 func (p CreateParams) validate() error {
 	problem := ""
 	switch {
-	case p.OTP != "" && strings.TrimSpace(p.OTP) == "":
+	case p.OTP != "" && strings.TrimFunc(p.OTP, isInvisible) == "":
 		problem = "otp is blank; set CreateParams.OTP to the code of the second factor"
 	case p.PartialSessionID != "":
 	case p.Username == "":
@@ -65,11 +62,46 @@ func (p CreateParams) validate() error {
 	return nil
 }
 
+// cleanCode returns a code without white space and invisible characters, and with
+// ASCII for the digits of other scripts. From a code of digits it also drops hyphens
+// and dots.
+func cleanCode(code string) (clean string, digits bool) {
+	clean = strings.Map(func(r rune) rune {
+		if isInvisible(r) {
+			return -1
+		}
+		return asciiDigit(r)
+	}, code)
+	if joined := separators.ReplaceAllString(clean, ""); isDigits(joined) {
+		return joined, true
+	}
+	return clean, false
+}
+
+// separators are the characters that people put between the digits of a code.
+var separators = regexp.MustCompile(`[.\p{Pd}]`)
+
+// isInvisible reports whether r is white space, a zero-width character, a byte order
+// mark or a soft hyphen.
+func isInvisible(r rune) bool { return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) }
+
+// asciiDigit returns the ASCII digit of a decimal digit, and any other r as it is.
+// Unicode has the digits of a script in order, and begins each run of digits with a 0.
+func asciiDigit(r rune) rune {
+	if !unicode.IsDigit(r) {
+		return r
+	}
+	zero := r
+	for unicode.IsDigit(zero - 1) {
+		zero--
+	}
+	return '0' + (r-zero)%10
+}
+
 // summary returns the parameters that are not secret.
 func (p CreateParams) summary() string { return fmt.Sprintf("CreateParams{Username: %q}", p.Username) }
 
-// Format prints the user name, for every verb that fmt passes to it: not for %p and
-// %w.
+// Format prints the user name.
 func (p CreateParams) Format(f fmt.State, verb rune) {
 	fmt.Fprintf(f, fmt.FormatString(f, verb), p.summary())
 }
@@ -77,8 +109,3 @@ func (p CreateParams) Format(f fmt.State, verb rune) {
 // MarshalText returns the text that Format prints, so that no encoding shows a
 // secret.
 func (p CreateParams) MarshalText() ([]byte, error) { return []byte(p.summary()), nil }
-
-// LogValue logs the user name.
-func (p CreateParams) LogValue() slog.Value {
-	return slog.GroupValue(slog.String("username", p.Username))
-}

@@ -16,12 +16,16 @@ var errProxyAuth = errors.New("the proxy requires authentication (407); put its 
 
 // sharedTransport returns the transport of every client that was not given one. It
 // limits neither connections nor handshakes: their number follows the number of
-// callers.
+// callers. It speaks HTTP/1.1 only, since net/http repeats a login over HTTP/2 by
+// itself.
 var sharedTransport = sync.OnceValue(newTransport)
 
 func newTransport() *http.Transport {
+	http1 := new(http.Protocols)
+	http1.SetHTTP1(true)
 	return &http.Transport{
-		Proxy: http.ProxyFromEnvironment,
+		Protocols: http1,
+		Proxy:     http.ProxyFromEnvironment,
 		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
 			switch resp.StatusCode {
 			case http.StatusOK:
@@ -34,16 +38,9 @@ func newTransport() *http.Transport {
 		DialContext:            (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(0)},
 		TLSHandshakeTimeout:    10 * time.Second,
-		MaxIdleConns:           256,
-		MaxIdleConnsPerHost:    256,
+		MaxIdleConns:           1024, // a burst of logins needs a connection for each
+		MaxIdleConnsPerHost:    1024,
 		IdleConnTimeout:        4 * time.Second, // shorter than that of any server, so that a login never meets a closed connection
 		MaxResponseHeaderBytes: 64 << 10,
-		ForceAttemptHTTP2:      true,
-		HTTP2: &http.HTTP2Config{
-			MaxReceiveBufferPerStream: 128 << 10,
-			SendPingTimeout:           3 * time.Second, // with PingTimeout: a dead connection is found within 6 s
-			PingTimeout:               3 * time.Second,
-			WriteByteTimeout:          10 * time.Second,
-		},
 	}
 }

@@ -34,7 +34,7 @@ func TestALoginIsMovedToATrustedHost(t *testing.T) {
 			srv.MoveTo(home.URL, form)
 			host := strings.TrimPrefix(home.URL, "http://")
 			var asked atomic.Int32
-			at := []session.Option{session.WithBaseURL(srv.URL), session.WithHTTPClient(srv.Client()), otp("123456", &asked)}
+			at := []session.Option{session.WithSite(srv.URL), session.WithHTTPClient(srv.Client()), otp("123456", &asked)}
 			c := newClient(t, append(at, session.WithTrustedHosts("LOCALHOST:1", host))...)
 			s, err := c.Create(t.Context(), alice)
 			require.NoError(t, err)
@@ -63,7 +63,7 @@ func TestALoginIsMovedOnce(t *testing.T) {
 	first.MoveTo(second.URL, sessiontest.Region403JSON)
 	second.MoveTo(first.URL, sessiontest.Region401JSON)
 	hosts := []string{strings.TrimPrefix(first.URL, "http://"), strings.TrimPrefix(second.URL, "http://")}
-	_, err := session.Create(t.Context(), alice, session.WithBaseURL(first.URL), session.WithHTTPClient(first.Client()), session.WithTrustedHosts(hosts...))
+	_, err := session.Create(t.Context(), alice, session.WithSite(first.URL), session.WithHTTPClient(first.Client()), session.WithTrustedHosts(hosts...))
 	var moved *session.RegionMismatchError
 	require.ErrorAs(t, err, &moved)
 	assert.Equal(t, hosts[0], moved.Host)
@@ -163,7 +163,7 @@ func TestHostsThatALoginIsMovedTo(t *testing.T) {
 			}
 			return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
 		})}
-		c := newClient(t, session.WithBaseURL(tc.base), session.WithHTTPClient(hc), session.WithTrustedHosts(tc.trusted...))
+		c := newClient(t, session.WithSite(tc.base), session.WithHTTPClient(hc), session.WithTrustedHosts(tc.trusted...))
 		s, err := c.Create(t.Context(), alice)
 		if tc.gone {
 			require.NoError(t, err, "%s names %s", tc.base, tc.named)
@@ -260,7 +260,7 @@ func FuzzRegionMismatch(f *testing.F) {
 			}
 			return &http.Response{StatusCode: 401, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
 		})}
-		_, err := session.Create(t.Context(), alice, session.WithBaseURL(base), session.WithHTTPClient(hc), session.WithTrustedHosts("127.0.0.1:4041", "[::1]:4041"))
+		_, err := session.Create(t.Context(), alice, session.WithSite(base), session.WithHTTPClient(hc), session.WithTrustedHosts("127.0.0.1:4041", "[::1]:4041"))
 		if errors.Is(err, session.ErrInvalidParams) {
 			return
 		}

@@ -1,9 +1,11 @@
 package session_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -37,9 +39,17 @@ func TestSecondFactorIsAskedForAndSent(t *testing.T) {
 		"sms":                       {methods: []string{"sms"}, typed: " 123456\r\n", code: "123456", password: true},
 		"totp, in groups":           {methods: []string{"totp"}, typed: "123 456", code: "123456", password: true},
 		"totp, no-break space":      {methods: []string{"totp"}, typed: "123\u00a0456", code: "123456", password: true},
-		"unknown method":            {methods: []string{"pigeon"}, typed: "coo coo", code: "coo coo", password: true},
-		"yubi":                      {methods: []string{"yubi"}, typed: "cccccccccccb\n", code: "cccccccccccb"},
-		"webauthn":                  {methods: []string{"webauthn"}, typed: `{"a": 1}`, code: `{"a": 1}`},
+		"totp, with a hyphen":       {methods: []string{"totp"}, typed: "123-456", code: "123456", password: true},
+		"totp, with dots":           {methods: []string{"totp"}, typed: "12.34.56", code: "123456", password: true},
+		"totp, with a long dash":    {methods: []string{"totp"}, typed: "123 – 456", code: "123456", password: true},
+		"totp, copied from a page":  {methods: []string{"totp"}, typed: "\ufeff12\u200b34\u00ad56\u200e", code: "123456", password: true},
+		"totp, full-width digits":   {methods: []string{"totp"}, typed: "１２３４５６", code: "123456", password: true},
+		"totp, Arabic digits":       {methods: []string{"totp"}, typed: "١٢٣ ٤٥٦", code: "123456", password: true},
+		"totp, bold digits":         {methods: []string{"totp"}, typed: "\U0001D7D2\U0001D7D8\U0001D7E2", code: "400", password: true},
+		"email, letters and digits": {methods: []string{"email"}, typed: " AB-12 cd\u200b34\n", code: "AB-12cd34", password: true},
+		"unknown method":            {methods: []string{"pigeon"}, typed: "coo coo", code: "coocoo", password: true},
+		"yubi":                      {methods: []string{"yubi"}, typed: "\ufeff cccccccccccb\n", code: "cccccccccccb"},
+		"webauthn":                  {methods: []string{"webauthn"}, typed: ` {"a": "１-2"}` + "\n", code: `{"a": "１-2"}`},
 		"yubi or totp: the key":     {methods: []string{"yubi", "totp"}, typed: "cccccccccccb", code: "cccccccccccb"},
 		"yubi or totp: the code":    {methods: []string{"yubi", "totp", "sms"}, typed: "123456", code: "123456", password: true},
 		"yubi or totp: in groups":   {methods: []string{"yubi", "totp", "sms"}, typed: "123 456", code: "123456", password: true},
@@ -78,7 +88,7 @@ func TestADemandForASecondFactorIsATwoFactorError(t *testing.T) {
 	assert.Equal(t, 401, apiError(t, err).StatusCode)
 	assert.Equal(t, "session: log in at "+strings.TrimPrefix(srv.URL, "http://")+
 		": 401 not-authenticated/two-factor-authentication-error: 2FA Authenication error: Insert your U2F/FIDO key and press its button"+
-		" (instance [redacted]): a second factor is required (u2f)", err.Error(), "the instance of the recording is the partial session ID")
+		" (instance [redacted]): a second factor is required; log in again with a code (u2f)", err.Error(), "the instance of the recording is the partial session ID")
 }
 
 func TestUnusualDemandsForASecondFactorAreUnderstood(t *testing.T) {
@@ -150,7 +160,7 @@ func TestTheCodeIsAskedForOnce(t *testing.T) {
 		srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary, OTP: "123456"})
 		defer srv.Close()
 		var asked atomic.Int32
-		_, err := session.Create(t.Context(), alice, session.WithBaseURL(srv.URL), session.WithHTTPClient(srv.Client()), otp(otpCanary, &asked))
+		_, err := session.Create(t.Context(), alice, session.WithSite(srv.URL), session.WithHTTPClient(srv.Client()), otp(otpCanary, &asked))
 		assert.ErrorIs(t, err, session.ErrOneTimePasswordIncorrect)
 		assertHidesSecrets(t, err)
 		assert.EqualValues(t, 1, asked.Load())
@@ -240,4 +250,57 @@ func TestTheTimeoutDoesNotLimitTheOTPFunc(t *testing.T) {
 		return "", errBroken
 	})).Create(t.Context(), alice)
 	assert.ErrorIs(t, err, errBroken)
+}
+
+func TestADemandThatAnswersACodeSaysThatTheCodeWasRefused(t *testing.T) {
+	t.Parallel()
+	srv := answer(t, 401, payload(t, "error_2fa_totp_401_constructed.json"))
+	first := alice
+	_, err := client(t, srv).Create(t.Context(), first)
+	assert.NotErrorIs(t, err, session.ErrOneTimePasswordIncorrect)
+	assert.ErrorContains(t, err, "a second factor is required; log in again with a code (totp)")
+
+	first.OTP = otpCanary
+	_, given := client(t, srv).Create(t.Context(), first)
+	var asked atomic.Int32
+	_, typed := client(t, srv, otp("123456", &asked)).Create(t.Context(), alice)
+	for _, err := range []error{given, typed} {
+		var challenge *session.TwoFactorError
+		require.ErrorAs(t, err, &challenge)
+		assert.ErrorIs(t, err, session.ErrOneTimePasswordIncorrect)
+		assert.ErrorIs(t, err, session.ErrNotAuthenticated)
+		assert.ErrorContains(t, err, "the code was not accepted; log in again with another code (totp)")
+		assertHidesSecrets(t, err)
+	}
+}
+
+// A blank code must not turn the second call into another first call, which could
+// send an SMS.
+func TestTheAnswerOfABlankCodeIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, methods := range [][]string{{"totp"}, {"yubi"}, {"yubi", "totp"}, nil} {
+		for _, code := range []string{"", " ", "\u200b\ufeff"} {
+			challenge := &session.TwoFactorError{Methods: methods, PartialSessionID: partialCanary}
+			srv := answer(t, 201, `{"id":"1"}`)
+			_, err := client(t, srv).Create(t.Context(), challenge.Answer(alice, code))
+			assert.ErrorIs(t, err, session.ErrInvalidParams)
+			assert.Empty(t, srv.seen())
+		}
+	}
+}
+
+func TestADemandForASecondFactorIsLoggedAtDebug(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	logger := session.WithLogger(slog.New(slog.NewTextHandler(&out, nil))) // Info and above
+	srv := answer(t, 401, payload(t, "error_2fa_totp_401_constructed.json"))
+	_, err := client(t, srv, logger).Create(t.Context(), alice)
+	require.Error(t, err)
+	assert.Empty(t, out.String(), "it is no failure")
+	params := alice
+	params.OTP = otpCanary
+	_, err = client(t, srv, logger).Create(t.Context(), params)
+	require.Error(t, err)
+	assert.Contains(t, out.String(), "level=WARN", "the code was refused")
+	assertNoSecret(t, out.String())
 }

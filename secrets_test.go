@@ -36,7 +36,7 @@ func TestSecretsAreNotPrintedLoggedOrMarshalled(t *testing.T) {
 	assertHidesSecrets(t, map[string]session.APIError{"v": api})
 
 	// only the JSON form of a Session holds its secrets, since that is how it is stored
-	s := session.Session{ID: idCanary, LoginToken: tokenCanary, Username: "alice", Password: passwordCanary, OTP: otpCanary, PartialSessionID: partialCanary,
+	s := session.Session{ID: idCanary, LoginToken: tokenCanary, AWSSecretKey: awsCanary, Username: "alice", Password: passwordCanary, OTP: otpCanary, PartialSessionID: partialCanary,
 		Raw: json.RawMessage(`{"id":"` + idCanary + `"}`), BaseURL: "https://" + passwordCanary + "@app.files.com", TimeoutAt: time.Unix(1, 0)}
 	for _, v := range []any{s, &s, []session.Session{s}, []*session.Session{&s}, map[string]session.Session{"v": s}, struct{ V session.Session }{s}, &struct{ V *session.Session }{&s}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t", "%.9v"} {
@@ -55,7 +55,7 @@ func (l logOnly) Format(f fmt.State, _ rune)   { fmt.Fprint(f, l.s, &l.s) }
 
 func TestASessionIsLoggedWithoutSecrets(t *testing.T) {
 	t.Parallel()
-	s := session.Session{ID: idCanary, LoginToken: tokenCanary, Raw: json.RawMessage(idCanary), BaseURL: "https://app.files.com", TimeoutAt: time.Unix(1, 0).UTC()}
+	s := session.Session{ID: idCanary, LoginToken: tokenCanary, AWSSecretKey: awsCanary, Raw: json.RawMessage(idCanary), BaseURL: "https://app.files.com", TimeoutAt: time.Unix(1, 0).UTC()}
 	for _, v := range []any{s, &s} {
 		assertHidesSecrets(t, logOnly{s})
 		value := slog.AnyValue(v).Resolve()
@@ -76,7 +76,7 @@ func TestPrintedFormsShowNoSecret(t *testing.T) {
 	api := &session.APIError{StatusCode: 503}
 	assert.Equal(t, "session: 503 Service Unavailable", api.Error())
 	assert.Equal(t, `"session: 503 Service Unavailable"`, fmt.Sprintf("%q", api))
-	assert.Equal(t, "session: a second factor is required", (&session.TwoFactorError{}).Error())
+	assert.Equal(t, "session: a second factor is required; log in again with a code", (&session.TwoFactorError{}).Error())
 	assert.Equal(t, "session: the site is served from another host; ask Files.com for its base URL", (&session.RegionMismatchError{}).Error())
 	assert.Equal(t, `session: 503 Service Unavailable: the site is served from h; use its base URL, or WithTrustedHosts("h")`,
 		(&session.RegionMismatchError{Host: "h", Err: api}).Error())
@@ -87,7 +87,7 @@ func TestPrintedFormsShowNoSecret(t *testing.T) {
 func TestAllFieldsOfASessionExceptSecretsArePrinted(t *testing.T) {
 	t.Parallel()
 	size := int64(7)
-	s := session.Session{ID: idCanary, LoginToken: tokenCanary, Password: passwordCanary, OTP: otpCanary, PartialSessionID: partialCanary,
+	s := session.Session{ID: idCanary, LoginToken: tokenCanary, AWSSecretKey: awsCanary, Password: passwordCanary, OTP: otpCanary, PartialSessionID: partialCanary,
 		Raw: json.RawMessage(`"` + idCanary + `"`), Username: "alice", RootPath: "/a", ReadOnly: true, SiteID: &size, UserAgent: "a/1",
 		BaseURL: "https://app.files.com/" + tokenCanary, TimeoutAt: time.Unix(1, 0).UTC()}
 	text := fmt.Sprintf("%+v", s)
@@ -98,13 +98,13 @@ func TestAllFieldsOfASessionExceptSecretsArePrinted(t *testing.T) {
 	require.NoError(t, err)
 	var want map[string]any
 	require.NoError(t, json.Unmarshal(stored, &want))
-	for _, secret := range []string{"id", "login_token", "password", "otp", "partial_session_id"} {
+	for _, secret := range []string{"id", "login_token", "aws_secret_key", "password", "otp", "partial_session_id"} {
 		want[secret] = "[redacted]"
 	}
 	delete(want, "base_url") // it holds a path, so it is no origin
 	assert.Equal(t, want, printed)
 	s.TimeoutAt = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
-	assert.Equal(t, fmt.Sprint(s), fmt.Sprintf("%+v", s), "a time that has no JSON form")
+	assert.Equal(t, "Session", fmt.Sprintf("%+v", s), "a time that has no JSON form")
 }
 
 // A RoundTripper of the caller may print everything that it gets, except the request

@@ -339,10 +339,10 @@ func (f *sharedFailure) error() error {
 	case f.AddressBound:
 		return errAddressBound
 	case f.Answer == nil:
-		return &transportError{op: op, outcome: ErrOutcomeUnknown, text: "there was no answer", cause: func() error { return nil }}
+		return &transportError{op: op, outcome: ErrOutcomeUnknown, text: "there was no answer", cause: ErrOutcomeUnknown}
 	}
 	answer := APIError(*f.Answer)
-	answer.op, answer.noSession = op, true
+	answer.op = op
 	for _, text := range []*string{&answer.Type, &answer.Title, &answer.Message, &answer.Instance} {
 		*text = secrets{}.clean(*text)
 	}

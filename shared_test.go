@@ -337,7 +337,7 @@ func TestTheLastFourPasswordsStayRefused(t *testing.T) {
 func TestALoginThatTriesTwoPasswordsPostsEachOnce(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
-	c := newClient(t, session.WithBaseURL(f.URL), session.WithHTTPClient(f.Client()))
+	c := newClient(t, session.WithSite(f.URL), session.WithHTTPClient(f.Client()))
 	for range 5 {
 		f.err(&session.Source{Store: f.record.store(), Logout: c.Delete, Login: func(ctx context.Context) (*session.Session, error) {
 			_, err := c.Create(ctx, session.CreateParams{Username: "alice", Password: "old"})
@@ -483,7 +483,7 @@ func TestAnUnknownOutcomeIsShared(t *testing.T) {
 func TestAHostWithoutAConnectionDoesNotStopTheOthers(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
-	broken := newClient(t, session.WithBaseURL("http://127.0.0.1:1"), session.WithRetries(0), session.WithHTTPClient(&http.Client{Transport: freshTransport(t)}))
+	broken := newClient(t, session.WithSite("http://127.0.0.1:1"), session.WithRetries(0), session.WithHTTPClient(&http.Client{Transport: freshTransport(t)}))
 	src := f.source()
 	src.Login = func(ctx context.Context) (*session.Session, error) { return broken.Create(ctx, alice) }
 	assert.ErrorIs(t, f.err(src), session.ErrNotSent)
@@ -781,7 +781,7 @@ func TestAResetHoldsUntilASessionIsAdopted(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	params := alice
-	c := newClient(t, session.WithBaseURL(f.URL), session.WithHTTPClient(f.Client()))
+	c := newClient(t, session.WithSite(f.URL), session.WithHTTPClient(f.Client()))
 	var sources []*session.Source
 	for range 4 {
 		src := f.source()
@@ -1006,7 +1006,7 @@ func TestAResetDuringALoginClearsNoLaterRefusal(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	params := alice
-	c := newClient(t, session.WithBaseURL(f.URL), session.WithHTTPClient(f.Client()))
+	c := newClient(t, session.WithSite(f.URL), session.WithHTTPClient(f.Client()))
 	a, b := f.source(), f.source()
 	login := func(ctx context.Context) (*session.Session, error) { return c.Create(ctx, params) }
 	a.Login = func(ctx context.Context) (*session.Session, error) { a.Reset(); a.Login = login; return login(ctx) }
@@ -1180,7 +1180,7 @@ func TestAResetClearsNoLockOutThatCameAfterIt(t *testing.T) {
 func TestAGoroutineThatOutlivesLoginSavesNoSessionThatWasLoggedOut(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
-	c := newClient(t, session.WithBaseURL(f.URL), session.WithHTTPClient(f.Client()))
+	c := newClient(t, session.WithSite(f.URL), session.WithHTTPClient(f.Client()))
 	release := make(chan bool)
 	done := make(chan bool)
 	src := f.source()
@@ -1289,7 +1289,7 @@ func TestTheSamePasswordMayBeRightAtAnotherSite(t *testing.T) {
 	f := newFleet(t)
 	other := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "another"})
 	t.Cleanup(other.Close)
-	first := newClient(t, session.WithBaseURL(other.URL), session.WithHTTPClient(other.Client()))
+	first := newClient(t, session.WithSite(other.URL), session.WithHTTPClient(other.Client()))
 	src := f.source()
 	login := src.Login
 	src.Login = func(ctx context.Context) (*session.Session, error) {

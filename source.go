@@ -191,6 +191,9 @@ type usageError string
 func (e usageError) Error() string { return "session: " + string(e) }
 func (e usageError) Unwrap() error { return ErrInvalidParams }
 
+// ErrSourceClosed is matched if the Source was closed.
+var ErrSourceClosed = errors.New("source closed")
+
 var errClosed = fmt.Errorf("session: %w", ErrSourceClosed)
 
 // StaticSource returns a Source of a session that already exists, such as one that

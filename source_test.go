@@ -92,7 +92,7 @@ func TestARefusalIsKeptUntilReset(t *testing.T) {
 	t.Parallel()
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary, OTP: "123456"})
 	defer srv.Close()
-	c := newClient(t, session.WithBaseURL(srv.URL), session.WithHTTPClient(srv.Client()))
+	c := newClient(t, session.WithSite(srv.URL), session.WithHTTPClient(srv.Client()))
 	var params atomic.Pointer[session.CreateParams]
 	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) { return c.Create(ctx, *params.Load()) }}
 	for n, tc := range []struct {
@@ -208,7 +208,7 @@ func TestCloseLogsOut(t *testing.T) {
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary})
 	defer srv.Close()
 	login := func(ctx context.Context) (*session.Session, error) {
-		return session.Create(ctx, alice, session.WithBaseURL(srv.URL), session.WithHTTPClient(srv.Client()))
+		return session.Create(ctx, alice, session.WithSite(srv.URL), session.WithHTTPClient(srv.Client()))
 	}
 	dead, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -556,7 +556,7 @@ func TestAStaticSourceLogsOutOnlyInRevoke(t *testing.T) {
 	t.Parallel()
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary})
 	defer srv.Close()
-	s, err := session.Create(t.Context(), alice, session.WithBaseURL(srv.URL), session.WithHTTPClient(srv.Client()))
+	s, err := session.Create(t.Context(), alice, session.WithSite(srv.URL), session.WithHTTPClient(srv.Client()))
 	require.NoError(t, err)
 
 	src := session.StaticSource(s)
@@ -579,7 +579,7 @@ func TestRevokeLogsOutAndTheSourceStaysUsable(t *testing.T) {
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: passwordCanary})
 	defer srv.Close()
 	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) {
-		return session.Create(ctx, alice, session.WithBaseURL(srv.URL), session.WithHTTPClient(srv.Client()))
+		return session.Create(ctx, alice, session.WithSite(srv.URL), session.WithHTTPClient(srv.Client()))
 	}}
 	assert.NoError(t, src.Revoke(t.Context()), "there is nothing to log out")
 	dead, cancel := context.WithCancel(t.Context())

@@ -202,7 +202,7 @@ func (f *fleet) source(opts ...session.Option) *session.Source {
 }
 
 func (f *fleet) sourceOf(params session.CreateParams, opts ...session.Option) *session.Source {
-	c := newClient(f.t, append([]session.Option{session.WithBaseURL(f.URL), session.WithHTTPClient(f.Client())}, opts...)...)
+	c := newClient(f.t, append([]session.Option{session.WithSite(f.URL), session.WithHTTPClient(f.Client())}, opts...)...)
 	return &session.Source{
 		Login:  func(ctx context.Context) (*session.Session, error) { return c.Create(ctx, params) },
 		Logout: c.Delete,

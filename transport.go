@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 )
 
@@ -141,7 +140,7 @@ func hasBody(req *http.Request) bool { return req.Body != nil && req.Body != htt
 // still be read from its start.
 func sessionHasEnded(resp *http.Response) bool {
 	denied := resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden
-	return denied && errors.Is(checkResponse(resp, false), ErrSessionEnded)
+	return denied && errors.Is(checkResponse(resp, true), ErrSessionEnded)
 }
 
 // authenticate returns a copy of req that carries the session. The copy shares the
@@ -178,8 +177,8 @@ func sameOrigin(origin string, req *http.Request) bool {
 	if u.Scheme == scheme && u.Host == host {
 		return true
 	}
-	target, err := parseHost(&url.URL{Scheme: u.Scheme, Host: u.Host})
-	return err == nil && u.Scheme == scheme && target == host
+	target, err := parseOrigin(u.Scheme + "://" + u.Host)
+	return err == nil && target == origin
 }
 
 // authHeader is AuthHeader in its canonical form.

@@ -529,7 +529,7 @@ func TestRequestsSurviveEndingsOfTheSession(t *testing.T) {
 	defer srv.Close()
 	base := freshTransport(t)
 	base.MaxIdleConnsPerHost = 128
-	c := newClient(t, session.WithBaseURL(srv.URL), session.WithHTTPClient(&http.Client{Transport: base}))
+	c := newClient(t, session.WithSite(srv.URL), session.WithHTTPClient(&http.Client{Transport: base}))
 	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) { return c.Create(ctx, alice) }}
 	hc := &http.Client{Transport: &session.Transport{Source: src, Base: base}}
 	requests := 8_000

@@ -55,7 +55,7 @@ func newClient[S any](create func() (S, error), del func(S) error) client {
 }
 
 func newSession(base string, rt http.RoundTripper) client {
-	options := []session.Option{session.WithBaseURL(base)}
+	options := []session.Option{session.WithSite(base)}
 	if rt != nil {
 		options = append(options, session.WithHTTPClient(&http.Client{Transport: rt}))
 	}

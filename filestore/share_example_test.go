@@ -26,7 +26,7 @@ func Example() {
 	path := filepath.Join(folder, "session") // or filestore.DefaultPath(site, "alice")
 	anotherProcess(ctx, site, path)
 
-	c, err := session.NewClient(session.WithBaseURL(site))
+	c, err := session.NewClient(session.WithSite(site))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func Example() {
 
 // anotherProcess logs in before.
 func anotherProcess(ctx context.Context, site, path string) {
-	c, err := session.NewClient(session.WithBaseURL(site))
+	c, err := session.NewClient(session.WithSite(site))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 func BenchmarkColdLoad(b *testing.B) {
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
 	defer srv.Close()
-	c, err := session.NewClient(session.WithBaseURL(srv.URL))
+	c, err := session.NewClient(session.WithSite(srv.URL))
 	require.NoError(b, err)
 	path := b.TempDir() + "/folder/session.json"
 	b.ReportAllocs()

@@ -13,7 +13,7 @@ import (
 func ExampleNew() {
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
 	defer srv.Close()
-	c, err := session.NewClient(session.WithBaseURL(srv.URL))
+	c, err := session.NewClient(session.WithSite(srv.URL))
 	if err != nil {
 		log.Fatal(err)
 	}

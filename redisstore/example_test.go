@@ -25,7 +25,7 @@ func ExampleNew() {
 		log.Fatal(err)
 	}
 	defer server.Close()
-	c, err := session.NewClient(session.WithBaseURL(srv.URL))
+	c, err := session.NewClient(session.WithSite(srv.URL))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -38,7 +38,7 @@ func newAPI(t testing.TB) (*sessiontest.Server, *session.Client) {
 	t.Helper()
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
 	t.Cleanup(srv.Close)
-	c, err := session.NewClient(session.WithBaseURL(srv.URL))
+	c, err := session.NewClient(session.WithSite(srv.URL))
 	require.NoError(t, err)
 	return srv, c
 }

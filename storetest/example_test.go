@@ -78,7 +78,7 @@ func (m *memory) GoString() string { return "memory" }
 func Example() {
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
 	defer srv.Close()
-	c, err := session.NewClient(session.WithBaseURL(srv.URL))
+	c, err := session.NewClient(session.WithSite(srv.URL))
 	if err != nil {
 		fmt.Println(err)
 		return

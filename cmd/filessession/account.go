@@ -38,7 +38,7 @@ func (a account) String() string { return visible(a.User + " at " + a.Origin) }
 
 // client returns the client for the site of the account.
 func (a account) client() (*session.Client, error) {
-	return session.NewClient(session.WithBaseURL(a.Origin), session.WithUserAgent(userAgent))
+	return session.NewClient(session.WithSite(a.Origin), session.WithUserAgent(userAgent))
 }
 
 // open returns the Store of the session of the account.
@@ -114,22 +114,17 @@ func (a account) files() string {
 
 // origin returns the origin that --site or --url names, empty if neither is given.
 func (s *selection) origin() (string, error) {
-	var origin string
-	var err error
 	switch {
 	case s.site != "" && s.url != "":
 		return "", usageError("--site and --url exclude each other; give one of them")
-	case s.site != "":
-		origin = "https://" + strings.ToLower(strings.TrimSpace(s.site)) + ".files.com"
-		_, err = session.NewClient(session.WithSubdomain(strings.TrimSpace(s.site)))
-	case s.url != "":
-		origin = strings.ToLower(strings.TrimSuffix(strings.TrimSpace(s.url), "/"))
-		_, err = session.NewClient(session.WithBaseURL(s.url))
+	case s.site == "" && s.url == "":
+		return "", nil
 	}
+	c, err := session.NewClient(session.WithSite(cmp.Or(s.site, s.url)))
 	if err != nil {
 		return "", usageError(plain(err))
 	}
-	return origin, nil
+	return c.BaseURL(), nil
 }
 
 // siteOf returns the value of --site for an origin, empty if only --url names it.

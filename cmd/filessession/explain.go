@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -26,22 +25,18 @@ func explain(err error) string {
 	return plain(err)
 }
 
-// option matches an option of the library with its value.
-var option = regexp.MustCompile(`WithBaseURL\("(.*?)"\)`)
-
 // plain returns the text of an error without the names of the library.
 func plain(err error) string {
-	text := option.ReplaceAllString(strings.TrimPrefix(err.Error(), "session: "), "--url $1")
 	return strings.NewReplacer(
 		": session: ", ": ", "invalid parameters: ", "",
-		"WithSubdomain: ", "--site: ", "WithBaseURL: base URL", "--url: the value",
+		"WithSite: base URL", "the site", "WithSite: ", "",
 		"load from the Store: ", "", "save to the Store: ", "", "lock the Store: ", "", "remove from the Store: ", "",
 		"by another process that shares the Store", "by another run",
 		"its files need a folder, so use another path", "remove it, since a folder is needed there",
 		", or use another path", "",
 		"keep the session in a file by filestore", "run login with --store file to keep the session in a private file",
 		"keep it in a file by filestore", "run login with --store file to keep it in a private file",
-	).Replace(text)
+	).Replace(strings.TrimPrefix(err.Error(), "session: "))
 }
 
 // visible escapes control characters, which could change the screen of the terminal.

@@ -58,7 +58,7 @@ func main() {
 
 // run calls the API until ctx ends, then logs out.
 func run(ctx context.Context, url string, params session.CreateParams, every time.Duration, calls int, after func(call int)) (err error) {
-	c, err := session.NewClient(session.WithBaseURL(url), session.WithUserAgent("daemon-example/1"))
+	c, err := session.NewClient(session.WithSite(url), session.WithUserAgent("daemon-example/1"))
 	if err != nil {
 		return err
 	}

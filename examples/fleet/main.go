@@ -16,7 +16,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -28,8 +27,8 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	url, user := strings.TrimSuffix(os.Getenv("FILES_URL"), "/"), os.Getenv("FILES_USERNAME")
-	c := must(session.NewClient(session.WithBaseURL(url)))
+	c := must(session.NewClient(session.WithSite(os.Getenv("FILES_URL"))))
+	url, user := c.BaseURL(), os.Getenv("FILES_USERNAME")
 	options, err := redis.ParseURL(os.Getenv("REDIS_URL"))
 	if err != nil {
 		log.Fatal("REDIS_URL is not the URL of a Redis, such as rediss://:password@host:6379") // err may hold the password

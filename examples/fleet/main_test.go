@@ -84,7 +84,7 @@ func TestWorkersLogInOnceAndOnceMoreWhenTheSessionHasEnded(t *testing.T) {
 func TestAWorkerNamesTheVariableThatIsWrongAndShowsNoSecret(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ variable, text string }{
-		{"FILES_URL=mysite", "mysite"},
+		{"FILES_URL=my_site", "my_site"},
 		{"REDIS_URL=redis://:secret-canary@ho st", "REDIS_URL"},
 		{"FILES_SESSION_KEY=c2VjcmV0LWNhbmFyeQ==", "key 1 has 13 bytes"},
 		{"FILES_SESSION_KEY=secret-canary", "FILES_SESSION_KEY is not base64; make it by: openssl rand -base64 32"},

@@ -22,7 +22,7 @@ func main() {
 }
 
 func list(ctx context.Context, site string) error {
-	c, err := session.NewClient(session.WithBaseURL(site))
+	c, err := session.NewClient(session.WithSite(site))
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func main() {
 func demo(ctx context.Context) error {
 	if site := os.Getenv("FILES_SITE"); site != "" {
 		params := session.CreateParams{Username: os.Getenv("FILES_USERNAME"), Password: os.Getenv("FILES_PASSWORD")}
-		return run(ctx, params, session.WithSubdomain(site))
+		return run(ctx, params, session.WithSite(site))
 	}
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret", OTP: "123456"})
 	defer srv.Close()
@@ -43,7 +43,7 @@ func demo(ctx context.Context) error {
 		return "123456", nil // a program asks its user here, also for FILES_SITE
 	}
 	return run(ctx, session.CreateParams{Username: "alice", Password: "secret"},
-		session.WithBaseURL(srv.URL), session.WithOTP(code))
+		session.WithSite(srv.URL), session.WithOTP(code))
 }
 
 // run logs in, makes a call and logs out.

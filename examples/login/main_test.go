@@ -44,7 +44,7 @@ func TestTheDemoNeedsNothing(t *testing.T) {
 
 func TestAFailureIsPrintedWithoutThePassword(t *testing.T) {
 	t.Parallel()
-	for site, says := range map[string]string{"a.b": "is a host name", "mysite": "username is empty"} {
+	for site, says := range map[string]string{"a_b": "is not a site", "mysite": "username is empty"} {
 		stdout, stderr, ok := login(t, "FILES_SITE="+site, "FILES_PASSWORD=canary-password")
 		assert.False(t, ok)
 		assert.Contains(t, stderr, says)

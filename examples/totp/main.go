@@ -76,7 +76,7 @@ func main() {
 	for range 2 {
 		fmt.Println("logging in; a second login within 30 seconds waits for the next code")
 		s, err := session.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"},
-			session.WithBaseURL(srv.URL), session.WithOTP(ask))
+			session.WithSite(srv.URL), session.WithOTP(ask))
 		if err != nil {
 			log.Fatal(err)
 		}

@@ -52,7 +52,7 @@ func startWorld(t *testing.T, more ...sessiontest.User) *world {
 	t.Cleanup(w.fake.Close)
 	w.fake.Handler = listUser
 	log := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	client, err := session.NewClient(session.WithBaseURL(w.fake.URL), session.WithLogger(log))
+	client, err := session.NewClient(session.WithSite(w.fake.URL), session.WithLogger(log))
 	require.NoError(t, err)
 	w.site = newSite(client, false, log)
 	srv := httptest.NewServer(w.site.handler())

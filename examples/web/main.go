@@ -69,7 +69,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 		*url, users = fake.URL, fakeUsers
 	}
 	log := slog.New(slog.NewTextHandler(errs, nil))
-	client, err := session.NewClient(session.WithBaseURL(*url), session.WithUserAgent("web-example/1"), session.WithLogger(log))
+	client, err := session.NewClient(session.WithSite(*url), session.WithUserAgent("web-example/1"), session.WithLogger(log))
 	if err != nil {
 		return err
 	}

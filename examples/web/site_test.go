@@ -426,7 +426,7 @@ func TestOtherFailuresOfFilesComSayWhatToDo(t *testing.T) {
 
 	requireRedirect(t, v.signIn("bob", "secret"), "/code")
 	var err error // the new client has no open connection
-	w.site.client, err = session.NewClient(session.WithBaseURL(w.fake.URL), session.WithHTTPClient(&http.Client{Transport: &http.Transport{}}))
+	w.site.client, err = session.NewClient(session.WithSite(w.fake.URL), session.WithHTTPClient(&http.Client{Transport: &http.Transport{}}))
 	require.NoError(t, err)
 	w.fake.Close()
 	requireRedirect(t, v.sendCode("123456"), "/code")
@@ -461,7 +461,7 @@ func TestNoSecretIsInACookieAURLAPageOrTheLog(t *testing.T) {
 	w.fake.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { json.NewEncoder(rw).Encode(fakeRoot) })
 	var api copyingTransport
 	var err error
-	w.site.client, err = session.NewClient(session.WithBaseURL(w.fake.URL),
+	w.site.client, err = session.NewClient(session.WithSite(w.fake.URL),
 		session.WithHTTPClient(&http.Client{Transport: &api}), session.WithLogger(w.site.log))
 	require.NoError(t, err)
 

@@ -21,7 +21,7 @@ func Example() {
 		fmt.Fprint(w, `[{"path":"a.txt"},{"path":"b"}]`)
 	})
 	ctx := context.Background()
-	c, err := session.NewClient(session.WithBaseURL(srv.URL))
+	c, err := session.NewClient(session.WithSite(srv.URL))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -61,7 +61,7 @@ func TestTheOfficialSDKLogsInAndOutOfTheFakeServer(t *testing.T) {
 func TestTheOfficialSDKListsAFolderWithOurSession(t *testing.T) {
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
 	defer srv.Close()
-	s, err := session.Create(t.Context(), session.CreateParams{Username: "alice", Password: "secret"}, session.WithBaseURL(srv.URL))
+	s, err := session.Create(t.Context(), session.CreateParams{Username: "alice", Password: "secret"}, session.WithSite(srv.URL))
 	require.NoError(t, err)
 
 	require.NoError(t, list(config(srv, s.ID)))
@@ -79,7 +79,7 @@ func TestTheOfficialSDKStaysLoggedInThroughOurTransport(t *testing.T) {
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
 	defer srv.Close()
 	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) {
-		return session.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"}, session.WithBaseURL(srv.URL))
+		return session.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"}, session.WithSite(srv.URL))
 	}}
 	through := files.Config{EndpointOverride: srv.URL}.Init().SetCustomClient(&http.Client{Transport: &session.Transport{Source: src}})
 	for range 20 {
@@ -105,7 +105,7 @@ func TestTheOfficialSDKSendsNoAPIKeyBesideOurSession(t *testing.T) {
 		w.Write([]byte("[]"))
 	})
 	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) {
-		return session.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"}, session.WithBaseURL(srv.URL))
+		return session.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"}, session.WithSite(srv.URL))
 	}}
 	defer src.Close(t.Context())
 	s, err := src.Session(t.Context())

@@ -71,7 +71,7 @@ func TestOpenTelemetryRecordsLoginsAndLogOutsWithoutSecrets(t *testing.T) {
 	defer srv.Close()
 	r := newRecorder(t)
 	partial := ""
-	c, err := session.NewClient(session.WithBaseURL(srv.URL), session.WithHTTPClient(&http.Client{Transport: r.transport()}),
+	c, err := session.NewClient(session.WithSite(srv.URL), session.WithHTTPClient(&http.Client{Transport: r.transport()}),
 		session.WithOTP(func(_ context.Context, challenge *session.TwoFactorError) (string, error) {
 			partial = challenge.PartialSessionID
 			return answer, nil
@@ -107,7 +107,7 @@ func TestOpenTelemetryRecordsTheCallsOfATransportWithoutSecrets(t *testing.T) {
 	r := newRecorder(t)
 	var ids []string
 	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) {
-		s, err := session.Create(ctx, session.CreateParams{Username: "alice", Password: "correct-horse-battery"}, session.WithBaseURL(srv.URL))
+		s, err := session.Create(ctx, session.CreateParams{Username: "alice", Password: "correct-horse-battery"}, session.WithSite(srv.URL))
 		if err == nil {
 			ids = append(ids, s.ID)
 		}

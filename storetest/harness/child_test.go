@@ -100,7 +100,7 @@ func (t task) call(store session.Store, stop <-chan struct{}) outcome {
 		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(t.From)}
 	}
 	hc := &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, MaxIdleConnsPerHost: 64}}
-	c, err := session.NewClient(session.WithBaseURL(t.URL), session.WithHTTPClient(hc), session.WithRetries(0))
+	c, err := session.NewClient(session.WithSite(t.URL), session.WithHTTPClient(hc), session.WithRetries(0))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
