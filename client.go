@@ -18,6 +18,7 @@ package session
 //	shared.go     how Sources that share a Store agree: lock, log in, save, refuse, revoke
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,7 +82,7 @@ func newREST(c config) *resty.Client {
 	rest := resty.NewWithClient(&hc).
 		SetDoNotParseResponse(true).
 		SetHeader("Accept", "application/json").
-		SetHeader("Accept-Encoding", "identity"). // see readAnswer
+		SetHeader("Accept-Encoding", "identity"). // else net/http decodes gzip
 		SetHeader("User-Agent", c.userAgent)
 	if c.language != "" {
 		rest.SetHeader("Accept-Language", c.language)
@@ -101,10 +102,10 @@ func clientFor(opts []Option) (*Client, error) {
 	return NewClient(opts...)
 }
 
-// orDefault returns c, or the default client if c is the zero value. A nil *Client is
-// an error, since a forgotten assignment must not post a password to the default
-// host.
-func (c *Client) orDefault(ctx context.Context, op string) (*Client, error) {
+// ready returns the client that sends a request: c, or the default client for the zero
+// value. A nil client or context is an error. A forgotten assignment must not post a
+// password to the default host.
+func (c *Client) ready(ctx context.Context, op string) (*Client, error) {
 	switch {
 	case c == nil:
 		return nil, fmt.Errorf("session: %s: %w: the *Client is nil; create one with NewClient", op, ErrInvalidParams)
@@ -118,12 +119,7 @@ func (c *Client) orDefault(ctx context.Context, op string) (*Client, error) {
 
 // BaseURL returns the origin where c logs in, such as "https://mysite.files.com". The
 // API may move a login elsewhere: see [Session.BaseURL].
-func (c *Client) BaseURL() string {
-	if c == nil || c.rest == nil {
-		return DefaultBaseURL
-	}
-	return c.base
-}
+func (c *Client) BaseURL() string { return cmp.Or(c.base, DefaultBaseURL) }
 
 // Create logs a user in. The error is, or wraps:
 //
@@ -141,7 +137,7 @@ func (c *Client) BaseURL() string {
 // after a timeout. Create sends one POST to each host, and a second one with a code
 // of the OTPFunc. It sends a POST again only if no connection was established.
 func (c *Client) Create(ctx context.Context, params CreateParams) (*Session, error) {
-	c, err := c.orDefault(ctx, "log in")
+	c, err := c.ready(ctx, "log in")
 	if err != nil {
 		return nil, err
 	}
@@ -150,10 +146,8 @@ func (c *Client) Create(ctx context.Context, params CreateParams) (*Session, err
 		return nil, err
 	}
 	s, err := c.logIn(ctx, c.base, params)
-	if mismatch, ok := err.(*RegionMismatchError); ok {
-		if origin := regionOrigin(c.base, mismatch.Host); c.trusts(origin) {
-			s, err = c.logIn(ctx, origin, params)
-		}
+	if mismatch, ok := err.(*RegionMismatchError); ok && c.trusts(mismatch.origin) {
+		s, err = c.logIn(ctx, mismatch.origin, params)
 	}
 	login.saveRefusal(ctx, c.base, params, err)
 	return s, err
@@ -195,18 +189,19 @@ func (c *Client) post(ctx context.Context, base string, params CreateParams, hid
 		secrets: hide,
 	}
 	var s *Session
-	err := c.do(ctx, r, func(a *answer) (err error) {
-		if err := a.failure(r); err != nil {
-			if challenge, ok := err.(*TwoFactorError); ok {
-				challenge.codeRefused = params.OTP != ""
-			}
+	err := c.do(ctx, r, func(a *answer) error {
+		err := a.failure()
+		if challenge, ok := err.(*TwoFactorError); ok {
+			challenge.codeRefused = params.OTP != ""
+		}
+		if err != nil {
 			return err
 		}
 		if a.status != http.StatusOK && a.status != http.StatusCreated {
-			return a.invalid(r, errors.New("a login is answered by 200 or 201"))
+			return a.invalid(errors.New("a login is answered by 200 or 201"))
 		}
 		if s, err = decodeSession(a.body); err != nil {
-			return a.invalid(r, err)
+			return a.invalid(err)
 		}
 		s.BaseURL, s.UserAgent, s.client = base, c.userAgent, c
 		return nil
@@ -222,38 +217,33 @@ func (c *Client) post(ctx context.Context, base string, params CreateParams, hid
 // [context.WithoutCancel] and [context.WithTimeout]. The error is, or wraps,
 // [ErrInvalidParams], an *[APIError], [ErrNotSent] or [ErrOutcomeUnknown].
 func (c *Client) Delete(ctx context.Context, s *Session) error {
-	c, r, err := c.requestOf(ctx, s, "log out", http.MethodDelete, sessionsPath)
-	if err != nil {
-		return err
-	}
-	return c.do(ctx, r, func(a *answer) error {
+	return c.call(ctx, s, "log out", http.MethodDelete, sessionsPath, func(a *answer) error {
 		if a.status/100 == 2 {
 			return nil
 		}
-		if err := a.error(r); !errors.Is(err, ErrSessionEnded) {
+		if err := a.error(); !errors.Is(err, ErrSessionEnded) {
 			return err
 		}
 		return nil
 	})
 }
 
-// Check asks the API whether s is alive, and until when. It returns a copy of s whose
-// TimeoutAt is what the API says now, and that of s if the API does not say. It sends
-// the request as [Client.Delete] does, and tries again as it does. The error matches
-// [ErrSessionEnded] if the session has ended. After any other error it is unknown
-// whether it has. A typed refusal of the API, such as one for lack of a permission,
-// is no error: it shows that s is alive.
+// Check asks the API whether s is alive. It returns a copy of s with the TimeoutAt that
+// the API reports, or with that of s if the API reports none. It does not modify s.
+// It uses the address, the User-Agent and the retries of [Client.Delete]. The error
+// matches [ErrSessionEnded] if the session has ended. After any other error it is
+// unknown whether it has. A typed refusal of the API, such as one for lack of a
+// permission, is no error: it shows that s is alive.
 func (c *Client) Check(ctx context.Context, s *Session) (*Session, error) {
-	c, r, err := c.requestOf(ctx, s, "check the session", http.MethodGet, sitePath)
-	if err != nil {
-		return nil, err
-	}
-	checked := *s
-	err = c.do(ctx, r, func(a *answer) error {
+	var checked Session
+	err := c.call(ctx, s, "check the session", http.MethodGet, sitePath, func(a *answer) error {
+		checked = *s
+		err := a.failure()
 		var refusal *APIError
-		if err := a.failure(r); errors.As(err, &refusal) && refusal.provesSession() {
+		if errors.As(err, &refusal) && refusal.showsLiveSession() {
 			return nil
-		} else if err != nil {
+		}
+		if err != nil {
 			return err
 		}
 		var site struct {
@@ -262,7 +252,7 @@ func (c *Client) Check(ctx context.Context, s *Session) (*Session, error) {
 			} `json:"session"`
 		}
 		if err := decodeObject(a.body, &site); err != nil {
-			return a.invalid(r, err)
+			return a.invalid(err)
 		}
 		if end := site.Session.TimeoutAt; !end.IsZero() {
 			checked.TimeoutAt = end.Time
@@ -275,47 +265,47 @@ func (c *Client) Check(ctx context.Context, s *Session) (*Session, error) {
 	return &checked, nil
 }
 
-// requestOf returns a request that carries s, and the client that sends it.
-func (c *Client) requestOf(ctx context.Context, s *Session, op, method, path string) (*Client, *request, error) {
-	c, err := c.orDefault(ctx, op)
+// call sends a request that carries s, and passes the answer to check.
+func (c *Client) call(ctx context.Context, s *Session, op, method, path string, check func(*answer) error) error {
+	c, err := c.ready(ctx, op)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	base, err := s.validate(c.base)
 	if err != nil {
-		return nil, nil, fmt.Errorf("session: %s: %w: %w", op, ErrInvalidParams, err)
+		return fmt.Errorf("session: %s: %w: %w", op, ErrInvalidParams, err)
 	}
-	return c, &request{
-		op:          op + " at " + hostOf(base),
-		method:      method,
-		base:        base,
-		path:        path,
-		session:     s,
-		secrets:     secrets{s.ID, s.LoginToken, s.AWSSecretKey},
-		withSession: true,
-	}, nil
+	return c.do(ctx, &request{
+		op:        op + " at " + hostOf(base),
+		method:    method,
+		base:      base,
+		path:      path,
+		sessionID: s.ID,
+		userAgent: cmp.Or(s.UserAgent, c.userAgent),
+		secrets:   secrets{s.ID, s.LoginToken, s.AWSSecretKey},
+	}, check)
 }
 
 // request describes one API call.
 type request struct {
-	op          string // the call in words, for error messages
-	method      string
-	base        string // origin
-	path        string
-	form        []byte   // body of a login
-	session     *Session // to send; nil for a login
-	secrets     secrets
-	withSession bool // the request carries a session
+	op        string // the call in words, for error messages
+	method    string
+	base      string // origin
+	path      string
+	form      []byte // body of a login
+	sessionID string // "" for a login
+	userAgent string // of the session
+	secrets   secrets
 
-	ownTransport   bool         // the RoundTripper is the caller's, and no *http.Transport
-	mayHaveArrived bool         // the server may have received this attempt or an earlier one
-	connections    atomic.Int32 // that all attempts got
+	callersTransport bool         // the RoundTripper is the caller's, and no *http.Transport
+	mayHaveArrived   bool         // the server may have received this attempt or an earlier one
+	connections      atomic.Int32 // how many all attempts got together
 }
 
 // do sends r and passes the answer to check. It tries again as retryable allows.
 func (c *Client) do(ctx context.Context, r *request, check func(*answer) error) error {
 	_, standard := c.http.Transport.(*http.Transport)
-	r.ownTransport = !standard && c.http.Transport != nil
+	r.callersTransport = !standard && c.http.Transport != nil
 	for n := 1; ; n++ {
 		start := time.Now()
 		a, err := c.attempt(ctx, r)
@@ -326,7 +316,7 @@ func (c *Client) do(ctx context.Context, r *request, check func(*answer) error) 
 			r.mayHaveArrived = true
 		}
 		c.log(ctx, r, a, err, n, time.Since(start))
-		if n > c.retries || ctx.Err() != nil || !r.retryable(err) {
+		if n > c.retries || r.connections.Load() >= c.maxConnections() || ctx.Err() != nil || !r.retryable(err) {
 			return err
 		}
 		select {
@@ -358,14 +348,14 @@ func backoff(n int, first, limit time.Duration) time.Duration {
 	return wait - rand.N(wait/2)
 }
 
-// log writes the record of one attempt.
+// log writes the record of one attempt. A demand for a second factor is no failure.
 func (c *Client) log(ctx context.Context, r *request, a *answer, err error, attempt int, duration time.Duration) {
+	if c.logger == nil {
+		return
+	}
 	level := slog.LevelDebug
 	if challenge, ok := err.(*TwoFactorError); err != nil && (!ok || challenge.codeRefused) {
 		level = slog.LevelWarn
-	}
-	if c.logger == nil {
-		return
 	}
 	attrs := []slog.Attr{
 		slog.String("method", r.method),

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net/http"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,7 +35,7 @@ func decodeSession(data []byte) (*Session, error) {
 	s.MaxDirListingSize, s.SiteID = answer.MaxDirListingSize.value, answer.SiteID.value
 	s.DefaultWorkspaceID, s.ImpersonatorUserID = answer.DefaultWorkspaceID.value, answer.ImpersonatorUserID.value
 	s.AIAssistantPersonalityID = answer.AIAssistantPersonalityID.value
-	s.Username, s.Password, s.OTP, s.PartialSessionID = "", "", "", "" // the API does not return them
+	s.Username, s.Password, s.OTP, s.PartialSessionID = "", "", "", "" // no answer may fill them
 	if !validID(s.ID) {
 		return nil, errors.New("no valid id")
 	}
@@ -45,19 +44,19 @@ func decodeSession(data []byte) (*Session, error) {
 
 // errorBody holds the members of a JSON error.
 type errorBody struct {
-	Type     string          `json:"type"`
+	errorItem
 	Title    string          `json:"title"`
 	Message  string          `json:"error"`
 	Instance string          `json:"instance"`
-	Data     json.RawMessage `json:"data"`
-	Errors   list[struct {
-		Type string          `json:"type"`
-		Data json.RawMessage `json:"data"`
-	}] `json:"errors"` // in 2021 the API put the type and the data here as well
+	Errors   list[errorItem] `json:"errors"` // in 2021 the API put the type and the data here as well
 }
 
-// errorData holds the members that the data of an error may have. A list in an answer
-// has at most maxElements entries here.
+type errorItem struct {
+	Type string          `json:"type"`
+	Data json.RawMessage `json:"data"`
+}
+
+// errorData holds the members that the data of an error may have.
 type errorData struct {
 	Host             text         `json:"host"`
 	PartialSessionID text         `json:"partial_session_id"`
@@ -77,18 +76,15 @@ type errorData struct {
 func (a *answer) parseError() (body errorBody, data errorData, hide secrets) {
 	decodeObject(a.body, &body) // any other body has no parts
 	decodeObject(body.Data, &data)
-	hide = secrets{string(data.PartialSessionID)}
-	kinds := []string{body.Type, a.header.Get("X-Files-Error-Class")}
+	var item errorItem
 	if len(body.Errors) > 0 {
-		item := body.Errors[0]
-		var other errorData
-		decodeObject(item.Data, &other)
-		decodeObject(item.Data, &data) // what it does not have yet
-		hide = append(hide, string(other.PartialSessionID))
-		kinds = slices.Insert(kinds, 1, item.Type)
+		item = body.Errors[0]
 	}
-	kinds = slices.DeleteFunc(kinds, func(kind string) bool { return !errorType.MatchString(kind) })
-	body.Type = append(kinds, "")[0]
+	var other errorData
+	decodeObject(item.Data, &other)
+	decodeObject(item.Data, &data) // adds what data does not have: the first value counts
+	hide = secrets{string(data.PartialSessionID), string(other.PartialSessionID)}
+	body.Type = cmp.Or(errorType.FindString(body.Type), errorType.FindString(item.Type), errorType.FindString(a.header.Get("X-Files-Error-Class")))
 	body.Instance = cmp.Or(body.Instance, a.header.Get("X-Request-Id"))
 	if hosts := a.header.Values("X-Files-Host"); data.Host == "" && len(hosts) == 1 {
 		data.Host = text(hosts[0])
@@ -117,12 +113,10 @@ var errorType = regexp.MustCompile(`^[a-z0-9/_-]{1,128}$`)
 // decodeObject decodes a JSON object into v. It skips members of a wrong type.
 func decodeObject(data []byte, v any) error {
 	data = trimJSON(data)
-	if !bytes.HasPrefix(data, []byte("{")) {
+	if !bytes.HasPrefix(data, []byte("{")) || !json.Valid(data) {
 		return errors.New("not a JSON object")
 	}
-	if err := json.Unmarshal(data, v); err != nil && !errors.As(err, new(*json.UnmarshalTypeError)) {
-		return errors.New("not a JSON object")
-	}
+	json.Unmarshal(data, v) // an error says that a member was skipped
 	return nil
 }
 
@@ -132,8 +126,8 @@ func trimJSON(data []byte) []byte {
 }
 
 // The types below accept every JSON value. A value that does not fit is as good as
-// none. If a key is repeated, the first value counts: a hostile answer may have a key
-// 10,000 times.
+// none. If a key is repeated, the first value that fits counts. parseError relies on
+// that to merge two objects, and it limits a hostile answer.
 
 // text is a string, or a number without sign and fraction.
 type text string
@@ -176,7 +170,8 @@ func (m *moment) UnmarshalJSON(data []byte) error {
 // elements.
 const maxElements = 32
 
-// list is an array without the elements that are no T, or one T in place of an array.
+// list is an array without the elements that are no T, or one T in place of an array. It
+// has at most maxElements elements.
 type list[T any] []T
 
 func (l *list[T]) UnmarshalJSON(data []byte) error {
@@ -188,16 +183,16 @@ func (l *list[T]) UnmarshalJSON(data []byte) error {
 		elements.Token()
 	}
 	for n := 0; n < maxElements && elements.More(); n++ {
-		var element T
-		if elements.Decode(&element) == nil {
-			*l = append(*l, element)
+		var element *T
+		if elements.Decode(&element) == nil && element != nil {
+			*l = append(*l, *element)
 		}
 	}
 	return nil
 }
 
 func isDigits(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
+	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
 // retryAfter returns the wait that the Retry-After header asks for, in seconds or

@@ -10,6 +10,8 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,8 +41,8 @@ var (
 	// ErrSessionEnded is matched if a request carried a session that the API does
 	// not know, or no longer knows. No error of Create matches it.
 	ErrSessionEnded = errors.New("session ended")
-	// ErrInvalidResponse is matched if the answer to a login has a status of success
-	// but no valid session.
+	// ErrInvalidResponse is matched if an answer has a status of success, but not the
+	// content that the call requires.
 	ErrInvalidResponse = errors.New("invalid response")
 	// ErrNotSent is matched if the request was not sent: no connection was
 	// established, or the context had already ended.
@@ -78,33 +80,25 @@ type APIError struct {
 
 // Error returns a text without secrets. It quotes no answer that is not JSON.
 func (e *APIError) Error() string {
-	var b strings.Builder
-	b.WriteString("session: ")
-	if e.op != "" {
-		b.WriteString(e.op + ": ")
+	name := e.Type
+	if name == "" && e.Message == "" {
+		name = http.StatusText(e.StatusCode)
 	}
-	b.WriteString(strconv.Itoa(e.StatusCode))
-	if e.Type != "" {
-		b.WriteString(" " + e.Type)
-	}
-	if e.Message != "" {
-		b.WriteString(": " + strings.TrimSuffix(e.Message, "."))
-	} else if text := http.StatusText(e.StatusCode); text != "" && e.Type == "" {
-		b.WriteString(" " + text)
-	}
+	parts := []string{"session", e.op, strings.TrimSpace(strconv.Itoa(e.StatusCode) + " " + name), strings.TrimSuffix(e.Message, ".")}
 	if e.err != nil {
-		b.WriteString(": " + e.err.Error())
+		parts = append(parts, e.err.Error())
 	}
 	switch {
 	case e.RetryAfter > 0:
-		b.WriteString(": try again in " + e.RetryAfter.String())
+		parts = append(parts, "try again in "+e.RetryAfter.String())
 	case e.Is(ErrRateLimited):
-		b.WriteString(": try again later; the server does not say when")
+		parts = append(parts, "try again later; the server does not say when")
 	}
+	text := strings.Join(slices.DeleteFunc(parts, func(part string) bool { return part == "" }), ": ")
 	if e.Instance != "" {
-		b.WriteString(" (instance " + e.Instance + ")")
+		text += " (instance " + e.Instance + ")"
 	}
-	return b.String()
+	return text
 }
 
 // Unwrap returns the error that makes the answer unusable, such as a body that was
@@ -113,13 +107,12 @@ func (e *APIError) Unwrap() error { return e.err }
 
 // Is reports whether e matches target, one of the Err variables.
 func (e *APIError) Is(target error) bool {
-	group, name := splitType(e.Type)
-	meaning := meanings[name]
+	meaning := meaningOf(e.Type)
 	switch target {
 	case ErrNotAuthenticated:
-		return meaning != errRegionMismatch && (meaning != nil || group == "not-authenticated" || e.StatusCode == http.StatusUnauthorized)
+		return meaning != errRegionMismatch && (meaning != nil || strings.HasPrefix(e.Type, "not-authenticated/") || e.StatusCode == http.StatusUnauthorized)
 	case ErrRateLimited:
-		return group == "rate-limited" || e.StatusCode == http.StatusTooManyRequests
+		return strings.HasPrefix(e.Type, "rate-limited/") || e.StatusCode == http.StatusTooManyRequests
 	case ErrSessionEnded:
 		return meaning == ErrSessionEnded && e.withSession
 	case ErrInvalidResponse:
@@ -127,7 +120,7 @@ func (e *APIError) Is(target error) bool {
 	case ErrOutcomeUnknown:
 		return e.StatusCode/100 == 2 || e.StatusCode/100 == 5
 	}
-	return meaning == target && target != nil
+	return meaning == target
 }
 
 // meanings returns what the name of an error type means, whatever the group and the
@@ -143,23 +136,22 @@ var meanings = map[string]error{
 	"authentication-required":         ErrSessionEnded,
 }
 
+// These only mark a meaning. No text shows them.
 var (
 	errSecondFactor   = errors.New("a second factor is required")
 	errRegionMismatch = errors.New("the site is served from another host")
 )
 
-// provesSession reports whether the API refused a request for another reason than its
+// showsLiveSession reports whether the API refused a request for another reason than its
 // session. An answer without a type may be that of a proxy.
-func (e *APIError) provesSession() bool {
+func (e *APIError) showsLiveSession() bool {
 	return e.StatusCode/100 == 4 && e.Type != "" && !e.Is(ErrSessionEnded) && !e.Is(ErrRateLimited)
 }
 
 // Format prints the text of Error, for every verb.
-func (e APIError) Format(f fmt.State, verb rune) {
-	fmt.Fprintf(f, fmt.FormatString(f, verb), e.Error())
-}
+func (e APIError) Format(f fmt.State, verb rune) { format(f, verb, e.Error()) }
 
-// MarshalText returns the text of Error, so that no encoding shows a secret.
+// MarshalText returns the text of Error, so that JSON, XML and YAML show no secret.
 func (e APIError) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
 
 // TwoFactorError says that the password is right and that the API requires a
@@ -170,8 +162,8 @@ func (e APIError) MarshalText() ([]byte, error) { return []byte(e.Error()), nil 
 // [WithOTP] lets Create ask for the code. Otherwise a program may keep the error,
 // with the parameters of the first call, while a person looks for the code.
 // [TwoFactorError.Answer] then returns the parameters of the second call. Printing,
-// logging and marshalling a TwoFactorError shows no secret: to store it outside the
-// process, store its fields.
+// logging and marshalling a TwoFactorError shows no secret, except by gob: to store it
+// outside the process, store its fields.
 type TwoFactorError struct {
 	Methods          []string // "totp", "sms", "yubi", "u2f", "webauthn" and others, as the API spells them; at most 32
 	PartialSessionID string   // secret: takes the place of the password; empty if the API sent none
@@ -203,51 +195,16 @@ func (e *TwoFactorError) Error() string {
 // Unwrap returns the *APIError.
 func (e *TwoFactorError) Unwrap() error { return e.Err }
 
-// Is reports whether target is ErrOneTimePasswordIncorrect and e answers a code.
+// Is reports whether target is ErrOneTimePasswordIncorrect, if e answers a code: only
+// Create knows that one was sent.
 func (e *TwoFactorError) Is(target error) bool {
 	return e.codeRefused && target == ErrOneTimePasswordIncorrect
 }
 
-// Answer returns the parameters of the second call: those of the first call and the
-// code. It takes a code as people have it: it drops white space and invisible
-// characters, turns digits of every script into ASCII, and drops hyphens and dots
-// from a code of digits. [Client.Create] refuses a blank code. Answer modifies
-// neither e nor params.
-//
-// The answer of a key (methods yubi, u2f and webauthn) is sent as it is, with the
-// partial session ID and without the password. A code of digits is sent with the
-// password, unless only keys are offered. The official command-line tool does the
-// same.
-func (e *TwoFactorError) Answer(params CreateParams, code string) CreateParams {
-	keys := 0
-	for _, method := range e.Methods {
-		if method == "yubi" || method == "u2f" || method == "webauthn" {
-			keys++
-		}
-	}
-	clean, digits := cleanCode(code)
-	ofKey := keys > 0 && !digits
-	if ofKey {
-		clean = strings.TrimFunc(code, isInvisible)
-	}
-	answer := CreateParams{Username: params.Username, OTP: clean}
-	switch {
-	case clean == "": // without credentials, which would make this a first call again
-		answer.OTP = code
-	case e.PartialSessionID != "" && (ofKey || keys > 0 && keys == len(e.Methods)):
-		answer.PartialSessionID = e.PartialSessionID
-	default:
-		answer.Password = params.Password
-	}
-	return answer
-}
-
 // Format prints the text of Error, for every verb.
-func (e TwoFactorError) Format(f fmt.State, verb rune) {
-	fmt.Fprintf(f, fmt.FormatString(f, verb), e.Error())
-}
+func (e TwoFactorError) Format(f fmt.State, verb rune) { format(f, verb, e.Error()) }
 
-// MarshalText returns the text of Error, so that no encoding shows a secret.
+// MarshalText returns the text of Error, so that JSON, XML and YAML show no secret.
 func (e TwoFactorError) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
 
 // RegionMismatchError says that the site is served from another host, to which the
@@ -255,6 +212,8 @@ func (e TwoFactorError) MarshalText() ([]byte, error) { return []byte(e.Error())
 type RegionMismatchError struct {
 	Host string // in lower case; empty if the API named no host that could be trusted
 	Err  error  // the *APIError
+
+	origin string // of Host
 }
 
 // Error returns a text that names the host and says how to use it.
@@ -279,11 +238,6 @@ func (e *RegionMismatchError) Unwrap() error { return e.Err }
 // its end, and must close it. The error matches [ErrSessionEnded] only if the
 // request carried [AuthHeader]. It matches [ErrInvalidParams] if resp is nil.
 func CheckResponse(resp *http.Response) error {
-	return checkResponse(resp, resp != nil && resp.Request != nil && resp.Request.Header.Get(AuthHeader) != "")
-}
-
-// checkResponse is CheckResponse. withSession says that the request carried a session.
-func checkResponse(resp *http.Response, withSession bool) error {
 	if resp == nil {
 		return fmt.Errorf("session: check a response: %w: the *http.Response is nil", ErrInvalidParams)
 	}
@@ -291,19 +245,20 @@ func checkResponse(resp *http.Response, withSession bool) error {
 		return nil
 	}
 	ctx := context.Background()
-	r := &request{op: "call", withSession: withSession}
-	a := &answer{status: resp.StatusCode, header: resp.Header}
+	r := &request{op: "call"}
+	a := &answer{to: r, status: resp.StatusCode, header: resp.Header}
 	if req := resp.Request; req != nil {
 		ctx = req.Context()
+		r.sessionID = req.Header.Get(AuthHeader)
 		if req.URL != nil {
 			r.base = req.URL.Scheme + "://" + req.URL.Host
 			r.op = cmp.Or(req.Method, http.MethodGet) + " " + req.URL.Host
 		}
-		if !withSession && resp.StatusCode == http.StatusUnauthorized && req.Header.Get("X-FilesAPI-Key") == "" {
+		if r.sessionID == "" && resp.StatusCode == http.StatusUnauthorized && req.Header.Get("X-FilesAPI-Key") == "" {
 			a.err = errNoSession
 		}
 		reauthentication := req.Header.Get("X-Files-Reauthentication")
-		r.secrets = secrets{req.Header.Get(AuthHeader), req.Header.Get("X-FilesAPI-Key"),
+		r.secrets = secrets{r.sessionID, req.Header.Get("X-FilesAPI-Key"),
 			reauthentication, strings.TrimPrefix(reauthentication, "password:")}
 	}
 	if resp.Body != nil && resp.StatusCode >= 200 {
@@ -312,45 +267,43 @@ func checkResponse(resp *http.Response, withSession bool) error {
 			io.Reader
 			io.Closer
 		}{io.MultiReader(bytes.NewReader(data), resp.Body), resp.Body}
-		if a.body = data; err != nil {
+		a.body = data
+		if err != nil {
 			a.err = newTransportError(ctx, r, nil, err)
 		}
 	}
-	return a.error(r)
+	return a.error()
 }
 
-var (
-	errNoSession = errors.New("the request carried no session; send it to the origin of Session.BaseURL, with AuthHeader")
-	errRedirect  = errors.New("redirects are not followed; use the base URL of the site itself")
-)
+var errNoSession = errors.New("the request carried no session; send it to the origin of Session.BaseURL, with AuthHeader")
 
 // invalid returns the error of a 2xx that proves nothing.
-func (a *answer) invalid(r *request, reason error) error {
+func (a *answer) invalid(reason error) error {
 	media, _, _ := mime.ParseMediaType(a.header.Get("Content-Type"))
 	return &APIError{
 		StatusCode:  a.status,
-		Instance:    r.secrets.clean(a.header.Get("X-Request-Id")),
-		op:          r.op,
-		err:         fmt.Errorf("%w (%s): %w", ErrInvalidResponse, cmp.Or(r.secrets.clean(media), "no media type"), reason),
-		withSession: r.withSession,
+		Instance:    a.to.secrets.clean(a.header.Get("X-Request-Id")),
+		op:          a.to.op,
+		err:         fmt.Errorf("%w (%s): %w", ErrInvalidResponse, cmp.Or(a.to.secrets.clean(media), "no media type"), reason),
+		withSession: a.to.sessionID != "",
 	}
 }
 
 // failure returns the error of an answer that is no success, or nil.
-func (a *answer) failure(r *request) error {
+func (a *answer) failure() error {
 	switch {
 	case a.status/100 != 2:
-		return a.error(r)
+		return a.error()
 	case a.err != nil:
-		return a.invalid(r, a.err)
+		return a.invalid(a.err)
 	}
 	return nil
 }
 
 // error returns the typed error of an answer whose status is not 2xx.
-func (a *answer) error(r *request) error {
+func (a *answer) error() error {
 	body, data, hide := a.parseError()
-	hide = append(hide, r.secrets...)
+	hide = append(hide, a.to.secrets...)
 	err := &APIError{
 		StatusCode:  a.status,
 		Type:        hide.cleanType(body.Type),
@@ -359,20 +312,19 @@ func (a *answer) error(r *request) error {
 		Instance:    hide.clean(body.Instance),
 		RetryAfter:  retryAfter(a.header, time.Now()),
 		Data:        body.Data,
-		op:          r.op,
+		op:          a.to.op,
 		err:         a.err,
-		withSession: r.withSession,
+		withSession: a.to.sessionID != "",
 	}
-	_, name := splitType(body.Type)
 	switch {
-	case meanings[name] == errSecondFactor:
+	case meaningOf(body.Type) == errSecondFactor:
 		return data.challenge(hide, err)
 	case a.isRegionMismatch(body.Type):
-		mismatch := &RegionMismatchError{Host: hostOf(regionOrigin(r.base, string(data.Host))), Err: err}
-		if hide.in(mismatch.Host) { // no text may show it, so no request goes there
-			mismatch.Host = ""
+		origin := regionOrigin(a.to.base, string(data.Host))
+		if hide.in(hostOf(origin)) { // no text may show it, so no request goes there
+			origin = ""
 		}
-		return mismatch
+		return &RegionMismatchError{Host: hostOf(origin), Err: err, origin: origin}
 	}
 	return err
 }
@@ -381,17 +333,10 @@ func (a *answer) error(r *request) error {
 // another host. The API has three forms of such an answer, one of them without a
 // type.
 func (a *answer) isRegionMismatch(kind string) bool {
-	_, name := splitType(kind)
-	return meanings[name] == errRegionMismatch || kind == "" && a.status == http.StatusForbidden && a.header.Get("X-Files-Host") != "" &&
+	return meaningOf(kind) == errRegionMismatch || kind == "" && a.status == http.StatusForbidden && a.header.Get("X-Files-Host") != "" &&
 		bytes.HasPrefix(a.body, []byte("You have connected to a URL that has different security settings"))
 }
 
-// splitType splits "group/name". The API of 2021 also put a status before a name,
-// as in "401-invalid-username-or-password".
-func splitType(kind string) (group, name string) {
-	group, name, found := strings.Cut(kind, "/")
-	if !found {
-		group, name = "", kind
-	}
-	return group, strings.TrimPrefix(name, "401-")
-}
+// meaningOf returns what an error type means, or nil. It ignores the group, and the
+// status that the API of 2021 put before a name, as in "401-locked-out".
+func meaningOf(kind string) error { return meanings[strings.TrimPrefix(path.Base(kind), "401-")] }

@@ -176,10 +176,22 @@ func TestEscapesOfASecretAreRedactedInEitherCase(t *testing.T) {
 		"form in a form":          "pass%2Bword%252Bcanary%25261",
 		"HTML in JSON":            `pass word+canary\u0026amp;1`,
 		"form in HTML":            "pass&#37;20word&#37;2Bcanary&#37;261",
+		"a % before it":           "%pass word+canary&1",
 		"broken escapes about it": "%zz pass word%2Bcanary&1 \\u00 &#",
 	} {
 		err := refused(t, 422, `{"error":`+jsonString("cannot parse "+echo)+`}`, http.Header{})
 		assert.Equal(t, "[redacted]", apiError(t, err).Message, name)
+	}
+}
+
+// "%87" is an escape in a form.
+func TestAnIDAfterAPercentSignIsRedacted(t *testing.T) {
+	t.Parallel()
+	const id = "87828d660ada5ee2951d00f46a871d602512b617"
+	for _, before := range []string{"%", "&#", "&#x", `\u00`, `\`} {
+		srv := answer(t, 403, `{"error":`+jsonString("bad session "+before+id)+`}`)
+		err := client(t, srv).Delete(t.Context(), &session.Session{ID: id})
+		assert.Equal(t, "[redacted]", apiError(t, err).Message, before)
 	}
 }
 

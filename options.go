@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -32,14 +31,6 @@ const ourUserAgent = "filescom-session-go"
 // write instead.
 func badOption(name, format string, args ...any) error {
 	return fmt.Errorf("session: %w: %s: %s", ErrInvalidParams, name, fmt.Sprintf(format, args...))
-}
-
-// quote quotes a value, unless it may be a URL with a password in it.
-func quote(value string) string {
-	if strings.Contains(value, "@") {
-		return "the value"
-	}
-	return strconv.Quote(value)
 }
 
 // WithSite names the site to log in at: a subdomain of files.com such as "mysite", a
@@ -86,10 +77,10 @@ func WithHTTPClient(hc *http.Client) Option {
 			return badOption("WithHTTPClient", "the *http.Client is nil; leave the option out for the default")
 		}
 		c.http = *hc
-		if hc.Transport == nil {
+		switch hc.Transport {
+		case nil:
 			c.http.Transport = http.DefaultTransport
-		}
-		if hc.Transport == http.RoundTripper((*http.Transport)(nil)) {
+		case http.RoundTripper((*http.Transport)(nil)):
 			return badOption("WithHTTPClient", "the Transport is a nil *http.Transport; use http.DefaultTransport")
 		}
 		return nil
@@ -113,8 +104,9 @@ func WithTimeout(d time.Duration) Option {
 
 // WithRetries sets how many times a request may be tried again. A login is tried
 // again only if no connection was established. A log-out or a check is tried again
-// after every failure of the transport and after a 5xx. Nothing is tried again after
-// a certificate that does not verify, or after a proxy that requires authentication.
+// after every failure of the transport and after a 5xx, over at most 3 connections or n
+// + 1, whichever is more. Nothing is tried again after a certificate that does not
+// verify, or after a proxy that requires authentication.
 // The wait is 100 ms, doubled for each retry up to 2 seconds, and reduced by up to
 // 50% at random. The default is 2 retries. 0 turns them off.
 func WithRetries(n int) Option {
@@ -161,7 +153,7 @@ func WithLanguage(tag string) Option {
 func WithLogger(l *slog.Logger) Option {
 	return func(c *config) error {
 		if l == nil || l.Handler() == nil {
-			return badOption("WithLogger", "the *slog.Logger has no handler; make one by slog.New, or leave the option out")
+			return badOption("WithLogger", "the *slog.Logger is nil or has no handler; make one by slog.New, or leave the option out")
 		}
 		c.logger = l
 		return nil

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -12,16 +13,16 @@ import (
 	"strings"
 )
 
-// hostName matches a DNS name in ASCII. The last label begins with a letter, since
-// some parsers read any other name as an IP address. The pattern spells out both
-// cases: (?i) would accept the Kelvin sign for a k.
-var (
-	hostName  = regexp.MustCompile(`^(` + label + `\.)*[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
-	siteName  = regexp.MustCompile(`^` + label + `$`)
-	filesHost = regexp.MustCompile(`(^|\.)files\.com$`)
-)
-
+// label is one part of a DNS name in ASCII. It spells out both cases, since (?i) would
+// accept the Kelvin sign for a k.
 const label = `[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?`
+
+var (
+	siteName = regexp.MustCompile(`^` + label + `$`)
+	// hostName requires that the last label begins with a letter, since some parsers
+	// read any other name as an IP address.
+	hostName = regexp.MustCompile(`^(` + label + `\.)*[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+)
 
 func isHostName(s string) bool { return len(s) <= 253 && hostName.MatchString(s) }
 
@@ -62,14 +63,12 @@ func originHost(u *url.URL) (host string, valid bool) {
 	if addr.Is6() {
 		host = "[" + host + "]"
 	}
-	if u.Port() == "" {
-		return host, valid
+	standard := map[string]string{"https": "443", "http": "80"}[u.Scheme]
+	port, err := strconv.ParseUint(cmp.Or(u.Port(), standard), 10, 16)
+	if number := strconv.FormatUint(port, 10); number != standard {
+		host += ":" + number
 	}
-	port, err := strconv.ParseUint(u.Port(), 10, 16)
-	if u.Scheme == "https" && port == 443 || u.Scheme == "http" && port == 80 {
-		return host, valid
-	}
-	return host + ":" + strconv.FormatUint(port, 10), valid && err == nil && port != 0
+	return host, valid && err == nil && port != 0
 }
 
 // parseSite returns the origin of a site: of a subdomain of files.com, of a host name,
@@ -124,8 +123,10 @@ func regionOrigin(base, named string) string {
 func (c *config) trusts(origin string) bool {
 	from, _, _ := strings.Cut(hostOf(c.base), ":")
 	to := hostOf(origin)
-	return filesHost.MatchString(from) && filesHost.MatchString(to) || to != "" && slices.Contains(c.trusted, to)
+	return underFilesCom(from) && underFilesCom(to) || to != "" && slices.Contains(c.trusted, to)
 }
+
+func underFilesCom(host string) bool { return strings.HasSuffix("."+host, ".files.com") }
 
 func isLoopback(host string) bool {
 	addr, err := netip.ParseAddr(host)

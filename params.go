@@ -62,6 +62,40 @@ func (p CreateParams) validate() error {
 	return nil
 }
 
+// Answer returns the parameters of the second call: those of the first call and the
+// code. It takes a code as people have it: it drops white space and invisible
+// characters, turns digits of every script into ASCII, and drops hyphens and dots
+// from a code of digits. [Client.Create] refuses a blank code. Answer modifies
+// neither e nor params.
+//
+// The answer of a key (methods yubi, u2f and webauthn) is sent as it is, with the
+// partial session ID and without the password. A code of digits is sent with the
+// password, unless only keys are offered. The official command-line tool does the
+// same.
+func (e *TwoFactorError) Answer(params CreateParams, code string) CreateParams {
+	keys := 0
+	for _, method := range e.Methods {
+		if method == "yubi" || method == "u2f" || method == "webauthn" {
+			keys++
+		}
+	}
+	clean, digits := cleanCode(code)
+	ofKey := keys > 0 && !digits
+	if ofKey {
+		clean = strings.TrimFunc(code, isInvisible)
+	}
+	answer := CreateParams{Username: params.Username, OTP: clean}
+	switch {
+	case clean == "": // with credentials, Create would log in without a code
+		answer.OTP = code
+	case e.PartialSessionID != "" && (ofKey || keys > 0 && keys == len(e.Methods)):
+		answer.PartialSessionID = e.PartialSessionID
+	default:
+		answer.Password = params.Password
+	}
+	return answer
+}
+
 // cleanCode returns a code without white space and invisible characters, and with
 // ASCII for the digits of other scripts. From a code of digits it also drops hyphens
 // and dots.
@@ -102,10 +136,8 @@ func asciiDigit(r rune) rune {
 func (p CreateParams) summary() string { return fmt.Sprintf("CreateParams{Username: %q}", p.Username) }
 
 // Format prints the user name.
-func (p CreateParams) Format(f fmt.State, verb rune) {
-	fmt.Fprintf(f, fmt.FormatString(f, verb), p.summary())
-}
+func (p CreateParams) Format(f fmt.State, verb rune) { format(f, verb, p.summary()) }
 
-// MarshalText returns the text that Format prints, so that no encoding shows a
+// MarshalText returns the text that Format prints, so that JSON, XML and YAML show no
 // secret.
 func (p CreateParams) MarshalText() ([]byte, error) { return []byte(p.summary()), nil }

@@ -289,6 +289,17 @@ func TestTheAnswerOfABlankCodeIsRefused(t *testing.T) {
 	}
 }
 
+func TestANullInADemandIsNoEntry(t *testing.T) {
+	t.Parallel()
+	err := refused(t, 401, `{"type":"not-authenticated/two-factor-authentication-error",
+		"data":{"two_factor_authentication_methods":null,"u2f_sign_requests":null},
+		"errors":[null,{"data":{"two_factor_authentication_methods":["totp",null],"u2f_sign_requests":[null]}}]}`, http.Header{})
+	var challenge *session.TwoFactorError
+	require.ErrorAs(t, err, &challenge)
+	assert.Equal(t, []string{"totp"}, challenge.Methods)
+	assert.Empty(t, challenge.U2FSignRequests)
+}
+
 func TestADemandForASecondFactorIsLoggedAtDebug(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer

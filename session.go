@@ -94,8 +94,8 @@ type Session struct {
 	OTP              string `json:"otp,omitzero"`
 	PartialSessionID string `json:"partial_session_id,omitzero"`
 
-	// TimeoutAt is when the session ends, as of the login; zero if not reported.
-	// The vendor says that activity moves it: see [Client.Check].
+	// TimeoutAt is when the session ends, as of the login or of [Client.Check]; zero
+	// if not reported. The vendor says that activity moves it.
 	TimeoutAt time.Time `json:"timeout_at,omitzero"`
 
 	BaseURL   string          `json:"base_url,omitzero"`   // origin that created the session and serves it
@@ -175,7 +175,7 @@ func (s Session) Format(f fmt.State, verb rune) {
 	if verb == 'v' && f.Flag('+') {
 		text = s.details()
 	}
-	fmt.Fprintf(f, fmt.FormatString(f, verb), text)
+	format(f, verb, text)
 }
 
 func (s Session) summary() string {

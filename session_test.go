@@ -387,6 +387,29 @@ func TestDeleteIsTriedAgain(t *testing.T) {
 }
 
 // The answer is a fixture of the vendor: a 204 with a body, which net/http reports.
+// net/http repeats a log-out over an idle connection that turns out to be broken.
+func TestALogOutReportsTheAnswerOfItsLastConnection(t *testing.T) {
+	t.Parallel()
+	srv := answer(t, 503, "")
+	tr := freshTransport(t)
+	var failing atomic.Bool
+	dials := 0
+	tr.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		if dials++; dials > 1 {
+			return conn, err
+		}
+		return failingConn{conn, &failing}, err
+	}
+	c := newClient(t, session.WithSite(srv.URL), session.WithHTTPClient(&http.Client{Transport: tr}))
+	_, err := c.Create(t.Context(), alice)
+	assert.Equal(t, 503, apiError(t, err).StatusCode)
+	failing.Store(true)
+	err = c.Delete(t.Context(), &session.Session{ID: idCanary})
+	assert.Equal(t, 503, apiError(t, err).StatusCode)
+	assert.Len(t, srv.seen(), 3, "the login, and the log-out over two more connections")
+}
+
 func TestDeleteAcceptsA204WithABody(t *testing.T) {
 	t.Parallel()
 	origin, _ := listen(t, func(_ int, conn net.Conn) {

@@ -183,3 +183,11 @@ func sameOrigin(origin string, req *http.Request) bool {
 
 // authHeader is AuthHeader in its canonical form.
 const authHeader = "X-Filesapi-Auth"
+
+func checkResponse(resp *http.Response, _ bool) error {
+	err := CheckResponse(resp)
+	if e, ok := err.(*APIError); ok {
+		e.withSession = true
+	}
+	return err
+}
