@@ -28,14 +28,14 @@ type answer struct {
 // maxAnswer limits the bytes of an answer. The answer to a login has about 500.
 const maxAnswer = 64 << 10
 
-// maxConnections limits the connections that all attempts of one request get together,
-// since net/http itself repeats a request that has no body, over HTTP/2 without limit.
-func (c *Client) maxConnections() int32 { return int32(max(3, 1+c.retries)) }
+// maxRepeats limits the connections that all attempts of one request get after the first
+// one, since net/http itself repeats a request that has no body, over HTTP/2 without limit.
+func (c *Client) maxRepeats() int64 { return int64(max(2, c.retries)) }
 
 var (
 	errTooLarge           = errors.New("the answer is larger than 64 KiB")
 	errNoAnswer           = errors.New("the server closed the connection without an answer")
-	errTooManyConnections = errors.New("the server closed one connection or stream after the other without an answer")
+	errTooManyConnections = errors.New("the request was repeated too often by the transport")
 	errRedirect           = errors.New("redirects are not followed; use the base URL of the site itself")
 )
 
@@ -55,8 +55,9 @@ func (c *Client) attempt(ctx context.Context, r *request) (*answer, error) {
 	req := c.rest.R().SetContext(httptrace.WithClientTrace(context.WithValue(ctx, traceKey{}, trace), &httptrace.ClientTrace{
 		GetConn: func(string) { trace.asked.Store(true) },
 		GotConn: func(httptrace.GotConnInfo) {
-			trace.begun.Store(true)
-			if r.connections.Add(1) > c.maxConnections() {
+			again := trace.connected.Swap(true) && trace.bodyRead.Load() // a RoundTripper of the caller sends the body again
+			if r.connections.Add(1)-1 > c.maxRepeats() || again {
+				trace.repeated.Store(true)
 				cancel()
 			}
 		},
@@ -70,11 +71,11 @@ func (c *Client) attempt(ctx context.Context, r *request) (*answer, error) {
 	switch {
 	case err == nil:
 		return r.readAnswer(ctx, resp.RawResponse), nil
-	case r.connections.Load() > c.maxConnections(): // the trace has canceled ctx
+	case trace.repeated.Load(): // the trace has canceled ctx
 		return nil, newTransportError(context.Background(), r, ErrOutcomeUnknown, errTooManyConnections)
 	// A RoundTripper that does not ask traces nothing, or it is the shared transport
 	// and the proxy of the environment is not valid.
-	case !trace.begun.Load() && (trace.asked.Load() || c.http.Transport == nil):
+	case !trace.connected.Load() && !trace.bodyRead.Load() && (trace.asked.Load() || c.http.Transport == nil):
 		return nil, newTransportError(ctx, r, ErrNotSent, err)
 	}
 	return nil, newTransportError(ctx, r, ErrOutcomeUnknown, err)
@@ -83,8 +84,10 @@ func (c *Client) attempt(ctx context.Context, r *request) (*answer, error) {
 // requestTrace records what the transport does with one request. Goroutines of the
 // transport set its fields.
 type requestTrace struct {
-	asked atomic.Bool // the transport asked for a connection
-	begun atomic.Bool // it got one, or read the body
+	asked     atomic.Bool // for a connection
+	connected atomic.Bool
+	repeated  atomic.Bool // more often than allowed
+	bodyRead  atomic.Bool // by a RoundTripper of the caller that is no *http.Transport
 }
 
 type traceKey struct{}
@@ -96,7 +99,7 @@ type watchedBody struct {
 }
 
 func (b watchedBody) Read(p []byte) (int, error) {
-	b.trace.begun.Store(true)
+	b.trace.bodyRead.Store(true)
 	return b.ReadCloser.Read(p)
 }
 
@@ -169,18 +172,18 @@ func newTransportError(ctx context.Context, r *request, outcome, err error) *tra
 	for outer, ok := err.(*url.Error); ok; outer, ok = err.(*url.Error) {
 		err = outer.Err // without the method and the URL; op names the host
 	}
-	var timeout net.Error
 	shown := true
 	switch {
 	case ctx.Err() != nil:
 		err = contextError(ctx)
-	case outcome == ErrNotSent, errors.As(err, new(*net.OpError)), err == errTooLarge, err == errTooManyConnections:
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case outcome == ErrNotSent, err == errTooLarge, err == errTooManyConnections:
+	case isTimeout(err):
 		err = context.DeadlineExceeded
 	case err == io.EOF:
 		err = errNoAnswer
 	default:
-		shown = r.callersTransport && !strings.Contains(err.Error(), `"`)
+		ofNet := errors.As(err, new(*net.OpError))
+		shown = (ofNet || r.callersTransport) && !strings.Contains(err.Error(), `"`)
 	}
 	e := &transportError{op: r.op, outcome: outcome, text: r.secrets.clean(err.Error()), cause: err}
 	e.exposed = shown && e.text != redacted
@@ -202,7 +205,7 @@ func (e *transportError) Error() string {
 
 // Is reports whether an error that e holds matches target.
 func (e *transportError) Is(target error) bool {
-	return target == e.outcome || errors.Is(e.cause, target)
+	return target == e.outcome || errors.Is(e.cause, target) || target == context.DeadlineExceeded && isTimeout(e.cause)
 }
 
 // As finds an error that e holds, if it may be shown.
@@ -217,6 +220,11 @@ func (e *transportError) permanent() bool {
 
 // Format prints the text of Error.
 func (e transportError) Format(f fmt.State, verb rune) { format(f, verb, e.Error()) }
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
 
 // contextError returns the error of a context that has ended, and its cause.
 func contextError(ctx context.Context) error {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -240,6 +241,49 @@ func TestABodyThatWasReadCountsAsSent(t *testing.T) {
 	assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
 	assert.NotErrorIs(t, err, session.ErrNotSent)
 	assert.Equal(t, 1, calls)
+}
+
+// Several libraries offer a RoundTripper that repeats requests after a 503.
+func TestARoundTripperThatRepeatsALoginIsStopped(t *testing.T) {
+	t.Parallel()
+	srv := answer(t, 503, "")
+	hc := &http.Client{Transport: roundTripper(func(r *http.Request) (resp *http.Response, err error) {
+		body, _ := io.ReadAll(r.Body)
+		for range 3 {
+			again := r.Clone(r.Context())
+			again.Body = io.NopCloser(bytes.NewReader(body))
+			if resp, err = srv.Client().Transport.RoundTrip(again); err != nil {
+				return nil, err
+			}
+			resp.Body.Close()
+		}
+		return resp, nil
+	})}
+	_, err := session.Create(t.Context(), alice, session.WithSite(srv.URL), session.WithHTTPClient(hc))
+	assert.ErrorIs(t, err, session.ErrOutcomeUnknown)
+	assert.NotErrorIs(t, err, context.Canceled)
+	assert.ErrorContains(t, err, "the request was repeated too often by the transport")
+	assert.Len(t, srv.seen(), 1)
+}
+
+func TestTheNumberOfRetriesIsNotLimited(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{math.MaxInt32, math.MaxInt} {
+		srv := answer(t, 201, `{"id":"1"}`)
+		_, err := client(t, srv, session.WithRetries(n)).Create(t.Context(), alice)
+		assert.NoError(t, err)
+	}
+}
+
+func TestATimeoutOfTheHandshakeMatchesDeadlineExceeded(t *testing.T) {
+	t.Parallel()
+	origin, _ := listen(t, func(_ int, conn net.Conn) { io.Copy(io.Discard, conn) })
+	tr := freshTransport(t)
+	tr.TLSHandshakeTimeout = 20 * time.Millisecond
+	_, err := session.Create(t.Context(), alice, session.WithSite(strings.Replace(origin, "http", "https", 1)),
+		session.WithHTTPClient(&http.Client{Transport: tr}), session.WithRetries(0))
+	assert.ErrorIs(t, err, session.ErrNotSent)
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
 // failingConn writes no byte after failing is set.

@@ -1,6 +1,8 @@
 package session_test
 
 import (
+	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -70,6 +72,9 @@ func TestWhatAnAnswerSaysOfASession(t *testing.T) {
 		"unknown path":              {status: 404, body: `{"type":"not-found"}`},
 		"ended":                     {status: 401, body: payload(t, "error_invalid_credentials_401_live_2024.json"), want: session.ErrSessionEnded},
 		"invalid session":           {status: 401, body: `{"type":"not-authenticated/invalid-session"}`, want: session.ErrSessionEnded},
+		"ended in another way":      {status: 401, body: `{"type":"not-authenticated/session-expired"}`, want: session.ErrNotAuthenticated},
+		"a proxy that speaks JSON":  {status: 401, body: `{"type":"error"}`, want: session.ErrNotAuthenticated},
+		"moved":                     {status: 401, body: mismatch("b.files.com"), want: &session.APIError{}},
 		"401 of a proxy":            {status: 401, body: `<html>`, want: session.ErrNotAuthenticated},
 		"403 of a proxy":            {status: 403, body: `<html>`, want: &session.APIError{}},
 		"404 of a proxy":            {status: 404, body: ``, want: &session.APIError{}},
@@ -115,6 +120,22 @@ func TestCheckIsTriedAgain(t *testing.T) {
 	_, err := client(t, srv).Check(t.Context(), &session.Session{ID: idCanary})
 	assert.NoError(t, err)
 	assert.Len(t, srv.seen(), 3)
+}
+
+func TestACheckThatIsCutOffIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	origin, connections := listen(t, func(n int, conn net.Conn) {
+		readRequest(conn)
+		length := 13
+		if n == 1 {
+			length = 100
+		}
+		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n{\"session\":0}", length)
+	})
+	c := newClient(t, session.WithSite(origin), session.WithHTTPClient(&http.Client{Transport: freshTransport(t)}))
+	_, err := c.Check(t.Context(), &session.Session{ID: idCanary})
+	assert.NoError(t, err)
+	assert.Equal(t, 2, connections())
 }
 
 func TestValidateSaysWhatIsWrongWithASession(t *testing.T) {

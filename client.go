@@ -299,7 +299,7 @@ type request struct {
 
 	callersTransport bool         // the RoundTripper is the caller's, and no *http.Transport
 	mayHaveArrived   bool         // the server may have received this attempt or an earlier one
-	connections      atomic.Int32 // how many all attempts got together
+	connections      atomic.Int64 // how many all attempts got together
 }
 
 // do sends r and passes the answer to check. It tries again as retryable allows.
@@ -316,7 +316,7 @@ func (c *Client) do(ctx context.Context, r *request, check func(*answer) error) 
 			r.mayHaveArrived = true
 		}
 		c.log(ctx, r, a, err, n, time.Since(start))
-		if n > c.retries || r.connections.Load() >= c.maxConnections() || ctx.Err() != nil || !r.retryable(err) {
+		if n > c.retries || r.connections.Load() > c.maxRepeats() || ctx.Err() != nil || !r.retryable(err) {
 			return err
 		}
 		select {
@@ -335,8 +335,8 @@ func (r *request) retryable(err error) bool {
 	switch failed := err.(type) {
 	case *transportError:
 		return !failed.permanent() && (idempotent || !r.mayHaveArrived)
-	case *APIError:
-		return idempotent && failed.StatusCode/100 == 5
+	case *APIError: // a 5xx, or an answer that was cut off
+		return idempotent && (failed.StatusCode/100 == 5 || errors.As(failed.err, new(*transportError)))
 	}
 	return false
 }

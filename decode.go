@@ -129,12 +129,12 @@ func trimJSON(data []byte) []byte {
 // none. If a key is repeated, the first value that fits counts. parseError relies on
 // that to merge two objects, and it limits a hostile answer.
 
-// text is a string, or a number without sign and fraction.
+// text is a string that takes up to 4 KiB, or a number without sign and fraction.
 type text string
 
 func (t *text) UnmarshalJSON(data []byte) error {
 	switch {
-	case *t != "":
+	case *t != "", len(data) > 4<<10:
 	case isDigits(string(data)):
 		*t = text(data)
 	default:
@@ -181,6 +181,7 @@ func (l *list[T]) UnmarshalJSON(data []byte) error {
 	elements := json.NewDecoder(bytes.NewReader(data))
 	if data[0] == '[' {
 		elements.Token()
+		*l = list[T]{}
 	}
 	for n := 0; n < maxElements && elements.More(); n++ {
 		var element *T

@@ -143,9 +143,11 @@ var (
 )
 
 // showsLiveSession reports whether the API refused a request for another reason than its
-// session. An answer without a type may be that of a proxy.
+// session. An answer without a type may be that of a proxy. Nobody knows all types that a
+// 401 has after the end of a session.
 func (e *APIError) showsLiveSession() bool {
-	return e.StatusCode/100 == 4 && e.Type != "" && !e.Is(ErrSessionEnded) && !e.Is(ErrRateLimited)
+	return e.StatusCode/100 == 4 && e.StatusCode != http.StatusUnauthorized && e.Type != "" &&
+		!e.Is(ErrNotAuthenticated) && !e.Is(ErrRateLimited)
 }
 
 // Format prints the text of Error, for every verb.
@@ -333,8 +335,14 @@ func (a *answer) error() error {
 // another host. The API has three forms of such an answer, one of them without a
 // type.
 func (a *answer) isRegionMismatch(kind string) bool {
-	return meaningOf(kind) == errRegionMismatch || kind == "" && a.status == http.StatusForbidden && a.header.Get("X-Files-Host") != "" &&
-		bytes.HasPrefix(a.body, []byte("You have connected to a URL that has different security settings"))
+	switch a.status {
+	case http.StatusUnauthorized:
+		return meaningOf(kind) == errRegionMismatch
+	case http.StatusForbidden:
+		return meaningOf(kind) == errRegionMismatch || kind == "" && a.header.Get("X-Files-Host") != "" &&
+			bytes.HasPrefix(a.body, []byte("You have connected to a URL that has different security settings"))
+	}
+	return false
 }
 
 // meaningOf returns what an error type means, or nil. It ignores the group, and the

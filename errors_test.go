@@ -184,6 +184,24 @@ func TestEscapesOfASecretAreRedactedInEitherCase(t *testing.T) {
 	}
 }
 
+// A character before or after a secret can make an escape of a part of it.
+func TestASecretThatItsNeighboursHideIsRedacted(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ password, message string }{
+		{password: "123456", message: "Invalid code: 123456\nTry again"},
+		{password: "hunter2", message: "\tpassword:\thunter2\n\tinterface: x"},
+		{password: `Passw0rd1\`, message: `password "Passw0rd1\" is wrong`},
+		{password: `bluebird99`, message: `no user CORP\bluebird99`},
+		{password: `nopassword`, message: `no user CORP\nopassword`},
+		{password: "Passw0rd1%", message: "bad Passw0rd1%20x"},
+		{password: "Passw0rd1&l", message: "bad Passw0rd1&lt"},
+	} {
+		srv := answer(t, 422, `{"error":`+jsonString(tc.message)+`}`)
+		_, err := client(t, srv).Create(t.Context(), session.CreateParams{Username: "alice", Password: tc.password})
+		assert.Equal(t, "[redacted]", apiError(t, err).Message, tc.message)
+	}
+}
+
 // "%87" is an escape in a form.
 func TestAnIDAfterAPercentSignIsRedacted(t *testing.T) {
 	t.Parallel()
@@ -250,9 +268,9 @@ func TestAPasswordThatIsAWordOfTheAPIDoesNotHideTheType(t *testing.T) {
 		assert.ErrorIs(t, err, session.ErrOneTimePasswordIncorrect)
 	}
 	for kind, shown := range map[string]string{
-		"not-authenticated/no-hunter2": "redacted",
+		"not-authenticated/no-hunter2": "not-authenticated/redacted",
 		"hunter2/locked-out":           "locked-out",
-		"a/hunter2":                    "redacted",
+		"a/hunter2":                    "a/redacted",
 		"hunter2":                      "redacted",
 	} {
 		srv := answer(t, 403, `{"type":"`+kind+`"}`)

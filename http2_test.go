@@ -158,6 +158,8 @@ func TestNoAnswerTakesMuchMemory(t *testing.T) {
 		`{` + strings.Repeat(`"\u0000":0,`, 5_900) + kind + `}`,
 		`{` + kind + `,"errors":[` + strings.Repeat("0,", 32_000) + `0]}`,
 		`{` + kind + `,"errors":[` + strings.Repeat("{},", 20_000) + `{}]}`,
+		`{` + kind + strings.Repeat(`,"errors":[1]`, 4_500) + `}`,
+		`{` + kind + `,"data":{"partial_session_id":"` + strings.Repeat(`\\`, 28_000) + `","two_factor_authentication_methods":[` + strings.Repeat(`"a",`, 40) + `"b"]}}`,
 		`{` + kind + `,"data":{` + strings.Repeat(`"u2f_sign_requests":[{},{}],`, 2_000) + `"a":0}}`,
 		`{` + kind + `,"data":{` + strings.Repeat(`"two_factor_authentication_methods":["a","b","c"],`, 1_200) + `"a":0}}`,
 	} {

@@ -22,6 +22,9 @@ func TestBadOptionsAreReportedByNewClient(t *testing.T) {
 		"address":                        session.WithSite("10.0.0.1"),
 		"user and name":                  session.WithSite("alice:" + tokenCanary + "@mysite"),
 		"hyphen":                         session.WithSite("-a"),
+		"localhost without a port":       session.WithSite("Localhost"),
+		"part of a URL":                  session.WithSite("mysite/?token=" + tokenCanary),
+		"user and password":              session.WithSite("alice:" + passwordCanary),
 		"underscore":                     session.WithSite("my_site"),
 		"long":                           session.WithSite(strings.Repeat("a", 64)),
 		"not ASCII":                      session.WithSite("müsite"),
@@ -100,7 +103,7 @@ func TestTheMessageOfABadOptionSaysWhatToWrite(t *testing.T) {
 		{opt: session.WithSite("https://"), want: `WithSite: base URL has no valid host and port; use an origin such as "https://mysite.files.com"`},
 		{opt: session.WithSite("https://a.example:65536"), want: `WithSite: base URL has no valid host and port; use an origin such as "https://mysite.files.com"`},
 		{opt: session.WithTrustedHosts("https://alice:" + tokenCanary + "@a.example"), want: `WithTrustedHosts: the value is not a host name; use a name without scheme and port, such as "files.example.com"`},
-		{opt: session.WithTrustedHosts("https://a.example"), want: `WithTrustedHosts: "https://a.example" is not a host name; use a name without scheme and port, such as "files.example.com"`},
+		{opt: session.WithTrustedHosts("https://a.example"), want: `WithTrustedHosts: the value is not a host name; use a name without scheme and port, such as "files.example.com"`},
 		{opt: session.WithTimeout(0), want: `WithTimeout: 0s is not above 0; leave the option out for 30 seconds`},
 		{opt: session.WithRetries(-1), want: `WithRetries: -1 is negative; use 0 for no retries`},
 	} {

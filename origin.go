@@ -81,7 +81,7 @@ func parseSite(site string) (string, error) {
 		return "", errors.New(`the site is empty; use its name, such as "mysite", or an origin such as "https://mysite.files.com"`)
 	case strings.Contains(text, "://"):
 		return parseOrigin(text)
-	case siteName.MatchString(text):
+	case siteName.MatchString(text) && !strings.EqualFold(text, "localhost"): // a server for tests has a port
 		return parseOrigin("https://" + text + ".files.com")
 	case strings.Contains(host, ".") && isHostName(host):
 		return parseOrigin("https://" + host)

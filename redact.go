@@ -23,9 +23,9 @@ type secrets []string
 // less than 8 bytes must stand between characters that are neither letters nor
 // digits, so that the code "1" does not hide every support ID.
 func (s secrets) in(text string) bool {
-	text = fold(text) + "\n" + unescape(text) // a % before a secret would hide its first digits from unescape
+	text = strings.Join(forms(text), "\n")
 	return slices.ContainsFunc(s, func(secret string) bool {
-		return slices.ContainsFunc([]string{fold(secret), unescape(secret)}, func(plain string) bool {
+		return slices.ContainsFunc(forms(secret), func(plain string) bool {
 			plain = strings.TrimSpace(plain)
 			if len(secret) >= 8 || plain == "" {
 				return plain != "" && strings.Contains(text, plain)
@@ -36,17 +36,20 @@ func (s secrets) in(text string) bool {
 	})
 }
 
-// fold returns text in lower case and without control characters.
-func fold(text string) string { return strings.ToLower(withoutControls(text)) }
+// forms returns text in lower case: as it is, without control characters, and unescaped.
+// The last one alone would not do, since a character before or after a secret can make an
+// escape of a part of it.
+func forms(text string) []string {
+	return []string{strings.ToLower(text), strings.ToLower(withoutControls(text)), strings.ToLower(withoutControls(unescape(text)))}
+}
 
 var (
 	percentEscapes = regexp.MustCompile(`(%[0-9a-fA-F]{2})+`)
 	jsonEscapes    = regexp.MustCompile(`(\\u[0-9a-fA-F]{4}|\\["\\/bfnrt])+`)
 )
 
-// unescape removes what HTML, URLs, forms and JSON escape, up to four times over. The
-// result is in lower case and without control characters. Texts that were escaped in
-// different ways become the same text.
+// unescape removes what HTML, URLs, forms and JSON escape, up to four times over. Texts
+// that were escaped in different ways become the same text.
 func unescape(text string) string {
 	for range 4 {
 		before := text
@@ -63,7 +66,7 @@ func unescape(text string) string {
 			break
 		}
 	}
-	return fold(text)
+	return text
 }
 
 func withoutControls(text string) string {
@@ -91,11 +94,14 @@ func (s secrets) clean(text string) string {
 // cleanType returns an error type without a secret. It keeps the names that this
 // package knows: they are words of the API, even if a password is the same word.
 func (s secrets) cleanType(kind string) string {
-	if !s.in(kind) {
+	group, _, found := strings.Cut(kind, "/")
+	switch {
+	case !s.in(kind):
 		return kind
-	}
-	if meaningOf(kind) != nil {
+	case meaningOf(kind) != nil:
 		return path.Base(kind)
+	case found && !s.in(group):
+		return group + "/redacted"
 	}
 	return "redacted"
 }
@@ -105,9 +111,11 @@ func format(f fmt.State, verb rune, text string) {
 	fmt.Fprintf(f, fmt.FormatString(f, verb), text)
 }
 
-// quote quotes a value, unless it may be a URL with a password in it.
+var plainName = regexp.MustCompile(`^[A-Za-z0-9._-]*$`)
+
+// quote quotes a value, unless it may be a part of a URL that has a password in it.
 func quote(value string) string {
-	if strings.Contains(value, "@") {
+	if !plainName.MatchString(value) {
 		return "the value"
 	}
 	return strconv.Quote(value)

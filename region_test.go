@@ -55,6 +55,19 @@ func TestALoginIsMovedToATrustedHost(t *testing.T) {
 	}
 }
 
+// Another status may be that of a front end that fails: a session may exist.
+func TestOnlyARefusalMovesALogin(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{302, 307, 400, 422, 500, 503} {
+		other := answer(t, 201, `{"id":"1"}`)
+		host := strings.TrimPrefix(other.URL, "http://")
+		srv := answer(t, status, mismatch(host))
+		_, err := client(t, srv, session.WithTrustedHosts(host)).Create(t.Context(), alice)
+		assert.Equal(t, status, apiError(t, err).StatusCode)
+		assert.Empty(t, other.seen())
+	}
+}
+
 func TestALoginIsMovedOnce(t *testing.T) {
 	t.Parallel()
 	first, second := sessiontest.NewServer(), sessiontest.NewServer()

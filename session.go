@@ -39,7 +39,7 @@ const AuthHeader = "X-FilesAPI-Auth"
 // it with log/slog shows no secret. Its JSON form holds every secret except Raw,
 // since that is how a session is stored and loaded again. A JSON handler of log/slog
 // that finds a Session inside another value writes that form too. The package cannot
-// hide the secrets from the verb %p, from gob, and from a print of a struct that has
+// hide the secrets from the verbs %p and %w, from gob, and from a print of a struct that has
 // a Session in an unexported field.
 //
 // Several goroutines may use a Session as long as none modifies it. This package
