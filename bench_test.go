@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/filescom/session"
 )
@@ -98,46 +97,4 @@ func BenchmarkDelete(b *testing.B) {
 			resp.Body.Close()
 		}
 	})
-}
-
-func BenchmarkSource(b *testing.B) {
-	src := &session.Source{Login: func(context.Context) (*session.Session, error) {
-		return &session.Session{ID: "1", TimeoutAt: time.Now().Add(time.Hour)}, nil
-	}, Logout: func(context.Context, *session.Session) error { return nil }}
-	ctx := context.Background()
-	defer src.Close(ctx)
-	b.Run("alone", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			src.Session(ctx)
-		}
-	})
-	b.Run("parallel", func(b *testing.B) {
-		b.ReportAllocs()
-		b.RunParallel(func(pb *testing.PB) {
-			for pb.Next() {
-				src.Session(ctx)
-			}
-		})
-	})
-}
-
-func BenchmarkTransport(b *testing.B) {
-	resp := &http.Response{StatusCode: 200, Body: http.NoBody}
-	base := roundTripper(func(*http.Request) (*http.Response, error) { return resp, nil })
-	tr := &session.Transport{Base: base, Source: &session.Source{Login: func(context.Context) (*session.Session, error) {
-		return &session.Session{ID: "1", UserAgent: "maker/1"}, nil
-	}}}
-	req, err := http.NewRequest(http.MethodGet, session.DefaultBaseURL+"/api/rest/v1/folders", nil)
-	must(b, err)
-	req.Header = http.Header{"Accept": {"a"}, "Content-Type": {"b"}, "X-More": {"c"}}
-	for name, rt := range map[string]http.RoundTripper{"session": tr, "bare": base} {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				_, err := rt.RoundTrip(req)
-				must(b, err)
-			}
-		})
-	}
 }

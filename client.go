@@ -4,18 +4,15 @@ package session
 //
 //	session.go    Session: which one can be sent, how it prints; the package functions
 //	client.go     the steps of a login, a check and a log-out; when a request is sent again
-//	attempt.go    one attempt: no redirect, no repetition by net/http, at most 64 KiB of answer
+//	attempt.go    one attempt: no redirect, no repetition by net/http, at most 64 KiB of answer;
+//	              the error of the transport
 //	pool.go       the transport that clients share: proxies, TLS, time limits
 //	options.go    Option and every With function
 //	origin.go     which sites are accepted, and where a login may be moved
 //	params.go     CreateParams: what is required, and its encoding; the code of a second factor
 //	decode.go     the JSON of answers, and Retry-After
 //	errors.go     which answer leads to which error
-//	redact.go     which texts may be shown; the error of a transport
-//	source.go     Source: the session of one user, renewed when needed; refusals and back-off
-//	transport.go  Transport: requests that carry the session of a Source, repeated after its end
-//	store.go      Store and Lock; the record that processes share, and its encryption
-//	shared.go     how Sources that share a Store agree: lock, log in, save, refuse, revoke
+//	redact.go     which texts may be shown
 
 import (
 	"cmp"
@@ -141,15 +138,10 @@ func (c *Client) Create(ctx context.Context, params CreateParams) (*Session, err
 	if err != nil {
 		return nil, err
 	}
-	login, _ := ctx.Value(lockedLoginKey{}).(*lockedLogin) // nil unless a Source with a Store logs in
-	if err := login.refusedBefore(c.base, params); err != nil {
-		return nil, err
-	}
 	s, err := c.logIn(ctx, c.base, params)
 	if mismatch, ok := err.(*RegionMismatchError); ok && c.trusts(mismatch.origin) {
-		s, err = c.logIn(ctx, mismatch.origin, params)
+		return c.logIn(ctx, mismatch.origin, params)
 	}
-	login.saveRefusal(ctx, c.base, params, err)
 	return s, err
 }
 
@@ -320,7 +312,7 @@ func (c *Client) do(ctx context.Context, r *request, check func(*answer) error) 
 			return err
 		}
 		select {
-		case <-time.After(backoff(n, 100*time.Millisecond, 2*time.Second)):
+		case <-time.After(backoff(n)):
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %w", err, newTransportError(ctx, r, nil, ctx.Err()))
 		}
@@ -341,10 +333,10 @@ func (r *request) retryable(err error) bool {
 	return false
 }
 
-// backoff returns how long to wait after the nth failure: first, doubled for each
-// failure up to limit, and reduced by up to 50% at random.
-func backoff(n int, first, limit time.Duration) time.Duration {
-	wait := min(limit, first<<min(n-1, 10))
+// backoff returns how long to wait after the nth attempt: 100 ms, doubled for each
+// attempt up to 2 seconds, and reduced by up to 50% at random.
+func backoff(n int) time.Duration {
+	wait := min(2*time.Second, 100*time.Millisecond<<min(n-1, 10))
 	return wait - rand.N(wait/2)
 }
 

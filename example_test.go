@@ -40,7 +40,8 @@ func Example() {
 	// listed the folder: 200
 }
 
-// list sends the session by hand. A Transport does that for every request.
+// list sends the session by hand. The Transport of package autologin does that for every
+// request.
 func list(ctx context.Context, s *session.Session) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.BaseURL+"/api/rest/v1/folders/", nil)
 	if err != nil {
@@ -224,75 +225,4 @@ func ExampleAPIError() {
 	// Output:
 	// the user name or the password is wrong
 	// 401 not-authenticated/invalid-username-or-password
-}
-
-// A Source logs in when there is no session. All callers share its session.
-func ExampleSource() {
-	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
-	defer srv.Close()
-	ctx := context.Background()
-	c, err := session.NewClient(session.WithSite(srv.URL))
-	if err != nil {
-		log.Fatal(err)
-	}
-
-	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) {
-		fmt.Println("logging in")
-		return c.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"})
-	}}
-	for range 3 {
-		if _, err := src.Session(ctx); err != nil {
-			log.Fatal(err)
-		}
-	}
-	if err := src.Close(ctx); err != nil { // logs out
-		log.Fatal(err)
-	}
-	_, err = src.Session(ctx)
-	fmt.Println(errors.Is(err, session.ErrSourceClosed), len(srv.Sessions()))
-	// Output:
-	// logging in
-	// true 0
-}
-
-// A Transport sends the session with each request to the site, and to no other
-// host. It logs in again when the session has ended.
-func ExampleTransport() {
-	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
-	defer srv.Close()
-	ctx := context.Background()
-	c, err := session.NewClient(session.WithSite(srv.URL))
-	if err != nil {
-		log.Fatal(err)
-	}
-
-	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) {
-		fmt.Println("logging in")
-		return c.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"})
-	}}
-	defer src.Close(ctx) // logs out
-	hc := &http.Client{Transport: &session.Transport{Source: src}}
-	s, err := src.Session(ctx)
-	if err != nil {
-		log.Print(err)
-		return
-	}
-	url := s.BaseURL + "/api/rest/v1/folders/" // the login may have been moved there
-	for range 3 {
-		resp, err := hc.Get(url)
-		if err != nil {
-			log.Print(err)
-			return
-		}
-		resp.Body.Close()
-		fmt.Println(resp.Status)
-		srv.Expire(srv.Sessions()[0]) // as if it had timed out
-	}
-	// Output:
-	// logging in
-	// 200 OK
-	// logging in
-	// 200 OK
-	// logging in
-	// 200 OK
 }

@@ -114,7 +114,7 @@ func underFaults(t *testing.T, srv *sessiontest.Server, users int) {
 	t.Logf("%d users in %v: %d unknown, of which %d live", users, took.Round(time.Millisecond), unknown, orphans)
 	srv.Close()
 	if before >= 0 {
-		waitFor(t, func() bool { return descriptors() <= before })
+		assert.Eventually(t, func() bool { return descriptors() <= before }, 10*time.Second, time.Millisecond)
 	}
 }
 

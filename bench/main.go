@@ -43,7 +43,7 @@ func main() {
 	defer os.RemoveAll(folder)
 
 	printHeader()
-	for _, b := range slices.Concat(noNetwork(), loopback(), gateway(), coldBursts(), sessionSource(), sharedSource(folder), idleSource()) {
+	for _, b := range slices.Concat(noNetwork(), loopback(), gateway(), coldBursts(), sessionSource(), sharedSource(folder), manySources(folder), idleSource()) {
 		if selected.MatchString(b.name) {
 			b.run(*rounds)
 		}

@@ -5,37 +5,32 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/filescom/session/filestore"
 )
 
 // sharedSource returns the benchmarks of a Source with a Store: it uses a session,
 // loads one, or logs in and saves one. The Store in a file is in folder.
 func sharedSource(folder string) []benchmark {
-	stores := []session.Store{&memoryStore{}, filestore.New(filepath.Join(folder, "session"))}
-	expiry := time.Now().Add(6 * time.Hour)
-	logins := 0
-	login := func(context.Context) (*session.Session, error) {
-		logins++
-		return &session.Session{ID: fmt.Sprintf("%040d", logins), UserAgent: "maker/1", TimeoutAt: expiry}, nil
-	}
-	source := func(store session.Store) *session.Source { return &session.Source{Login: login, Store: store} }
-	use := func(store session.Store) func() sample {
-		src := source(store)
+	stores := []autologin.Store{&memoryStore{}, filestore.New(filepath.Join(folder, "session"))}
+	c := (&freshLogins{}).client()
+	use := func(store autologin.Store) func() sample {
+		src := newSource(c, store)
 		must(src.Session(ctx))
 		return func() sample { return perCall(func() error { _, err := src.Session(ctx); return err }) }
 	}
-	load := func(store session.Store) func() sample {
-		must(source(store).Session(ctx))
+	load := func(store autologin.Store) func() sample {
+		must(newSource(c, store).Session(ctx))
 		return func() sample {
-			return perCall(func() error { _, err := source(store).Session(ctx); return err })
+			return perCall(func() error { _, err := newSource(c, store).Session(ctx); return err })
 		}
 	}
-	renew := func(store session.Store) func() sample {
+	renew := func(store autologin.Store) func() sample {
 		return func() sample {
-			src := source(store)
+			src := newSource(c, store)
 			return perCall(func() error {
 				s, err := src.Session(ctx)
 				src.Invalidate(s)
@@ -53,6 +48,30 @@ func sharedSource(folder string) []benchmark {
 	}
 }
 
+// manySources returns the benchmark of Sources that share a Store without a session and
+// need one at once: the time until all have it. A login takes 200 ms. The Stores in
+// files are in folder.
+func manySources(folder string) []benchmark {
+	const sources = 1000
+	serve := func(open func(round int64) autologin.Store) func() sample {
+		var rounds atomic.Int64
+		return func() sample {
+			store, answers := open(rounds.Add(1)), &freshLogins{wait: 200 * time.Millisecond}
+			c := answers.client()
+			took := concurrently(sources, sources, func() error { _, err := newSource(c, store).Session(ctx); return err })
+			if n := answers.count.Load(); n != 1 {
+				check(fmt.Errorf("%d Sources made %d logins", sources, n))
+			}
+			return sample{float64(took)}
+		}
+	}
+	return []benchmark{{"Source.Session of 1,000 Sources at once, one login of 200 ms", formatTime, []string{"memory", "filestore"}, inTurns(
+		serve(func(int64) autologin.Store { return &memoryStore{} }),
+		serve(func(round int64) autologin.Store {
+			return filestore.New(filepath.Join(folder, fmt.Sprint("many", round)))
+		}))}}
+}
+
 // memoryStore is a Store in memory.
 type memoryStore struct {
 	mu     sync.Mutex
@@ -68,11 +87,11 @@ func (s *memoryStore) Load(context.Context) ([]byte, error) {
 	return s.record, nil
 }
 
-func (s *memoryStore) TryLock(context.Context) (session.Lock, error) {
+func (s *memoryStore) TryLock(context.Context) (autologin.Lock, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.owner != nil {
-		return nil, session.ErrLocked
+		return nil, autologin.ErrLocked
 	}
 	s.owner = &memoryLock{s}
 	return s.owner, nil
@@ -82,7 +101,7 @@ func (l *memoryLock) Save(_ context.Context, record []byte, _ time.Duration) err
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.owner != l {
-		return session.ErrLockLost
+		return autologin.ErrLockLost
 	}
 	l.record = record
 	return nil

@@ -7,12 +7,14 @@
 // A file is refused if another user may have read or written it: if its owner is
 // another user, if its mode gives others any right, or if it is a symbolic link. A
 // folder is refused if it is a symbolic link, or if another user can replace its files. The folders above it are
-// not checked: use a path on which no other user can rename a folder. On Windows
-// neither owner nor mode is checked: keep the file in the profile of its user, as
-// [DefaultPath] does.
+// not checked: use a path on which no other user can rename a folder. A file system
+// that gives every file the same mode is refused if that mode lets others in, as on the
+// drives of Windows in WSL. On Windows neither owner nor mode is checked: keep the file in
+// the profile of its user, as [DefaultPath] does.
 //
 // A record is written to a temporary file, which then replaces the old one. So a
-// reader needs no lock, and a crash or a full disk leaves the old record as it is. The
+// reader needs no lock, and a crash or a full disk leaves the old record as it is. In a
+// container, mount the folder and not the file, since a mounted file cannot be replaced. The
 // lock is on a second file, with ".lock" added to the name. The system frees it when
 // its process ends, however it ends. The package never removes that file: two
 // processes could then each lock a file of that name.
@@ -38,14 +40,14 @@ import (
 	"sync"
 	"time"
 
-	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/gofrs/flock"
 )
 
 // maxSize is how long a record may be, in bytes.
 const maxSize = 64 << 10
 
-// Store is a [session.Store] in a file. It is safe for concurrent use. The methods of
+// Store is an [autologin.Store] in a file. It is safe for concurrent use. The methods of
 // the zero value return an error, since it has no path. A file that is empty holds no
 // record. A record of more than 64 KiB is neither read nor saved.
 type Store struct {
@@ -108,7 +110,7 @@ func (s *Store) Load(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, s.failure("read", err)
 	}
-	if err := checkFile(s.path, info); err != nil { // it may have been replaced since check
+	if err := s.checkFile(s.path, info); err != nil { // it may have been replaced since check
 		return nil, err
 	}
 	var record bytes.Buffer
@@ -117,14 +119,15 @@ func (s *Store) Load(ctx context.Context) ([]byte, error) {
 		return nil, s.failure("read", err)
 	}
 	if record.Len() > maxSize {
-		return nil, fmt.Errorf("the file %q has more than %d bytes, so it holds no session; remove it, or use another path", s.path, maxSize)
+		return nil, &Error{Path: s.path, Problem: fmt.Sprintf("the file %q has more than %d bytes, so it holds no session", s.path, maxSize),
+			Remedy: "remove it", elsewhere: "use another path"}
 	}
 	return record.Bytes(), nil
 }
 
 // TryLock locks the record. It makes the folder if there is none. The Lock is safe for
 // concurrent use: it runs one method at a time.
-func (s *Store) TryLock(ctx context.Context) (session.Lock, error) {
+func (s *Store) TryLock(ctx context.Context) (autologin.Lock, error) {
 	if err := s.check(ctx); err != nil {
 		return nil, err
 	}
@@ -137,14 +140,14 @@ func (s *Store) TryLock(ctx context.Context) (session.Lock, error) {
 		return nil, s.failure("lock", err)
 	}
 	if !locked {
-		return nil, fmt.Errorf("%w: %q", session.ErrLocked, s.path)
+		return nil, fmt.Errorf("%w: %q", autologin.ErrLocked, s.path)
 	}
 	_ = os.Chmod(file.Path(), 0o600) // the umask may have taken rights from a new file
 	l := &lock{store: s, file: file}
 	if err := l.check(ctx); err != nil {
 		l.Unlock()
-		if errors.Is(err, session.ErrLockLost) { // the file was replaced before it was locked
-			return nil, fmt.Errorf("%w: %q", session.ErrLocked, s.path)
+		if errors.Is(err, autologin.ErrLockLost) { // the file was replaced before it was locked
+			return nil, fmt.Errorf("%w: %q", autologin.ErrLocked, s.path)
 		}
 		return nil, err
 	}
@@ -166,7 +169,8 @@ func makeFolder(path string) error {
 	case err != nil:
 		return err
 	}
-	return os.Chmod(path, 0o700) // the umask may have taken rights from it
+	_ = os.Chmod(path, 0o700) // the umask may have taken rights from it; it fails where no modes are kept
+	return nil
 }
 
 // lock is the lock of a Store.
@@ -234,7 +238,7 @@ func (l *lock) Unlock() {
 // lost if its file was removed: another process can then lock a new one.
 func (l *lock) check(ctx context.Context) error {
 	if !l.file.Locked() {
-		return fmt.Errorf("%w: it was unlocked: %q", session.ErrLockLost, l.store.path)
+		return fmt.Errorf("%w: it was unlocked: %q", autologin.ErrLockLost, l.store.path)
 	}
 	if err := l.store.check(ctx); err != nil {
 		return err
@@ -248,7 +252,7 @@ func (l *lock) check(ctx context.Context) error {
 		return l.store.failure("lock", err)
 	}
 	if err != nil || !os.SameFile(held, named) {
-		return fmt.Errorf("%w: its file was removed: %q", session.ErrLockLost, l.file.Path())
+		return fmt.Errorf("%w: its file was removed: %q", autologin.ErrLockLost, l.file.Path())
 	}
 	return nil
 }
@@ -279,10 +283,8 @@ func writeTemporary(path string, record []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	_ = file.Chmod(0o600) // as makeFolder does
 	_, err = file.Write(record)
-	if err == nil {
-		err = file.Chmod(0o600) // the umask may have taken rights from it
-	}
 	if err == nil {
 		err = file.Sync()
 	}

@@ -12,9 +12,10 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
-	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/filescom/session/filestore"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -48,7 +49,7 @@ func child(t *testing.T, part, path string) *exec.Cmd {
 func place(t *testing.T) string { return filepath.Join(t.TempDir(), "folder", "session.json") }
 
 // lock locks the record of store until the test ends.
-func lock(t *testing.T, store session.Store) session.Lock {
+func lock(t *testing.T, store autologin.Store) autologin.Lock {
 	t.Helper()
 	l, err := store.TryLock(t.Context())
 	require.NoError(t, err)
@@ -57,14 +58,14 @@ func lock(t *testing.T, store session.Store) session.Lock {
 }
 
 // save saves record by a lock of its own.
-func save(t *testing.T, store session.Store, record string) {
+func save(t *testing.T, store autologin.Store, record string) {
 	t.Helper()
 	l := lock(t, store)
 	require.NoError(t, l.Save(t.Context(), []byte(record), 0))
 	l.Unlock()
 }
 
-func load(t *testing.T, store session.Store) string {
+func load(t *testing.T, store autologin.Store) string {
 	t.Helper()
 	record, err := store.Load(t.Context())
 	require.NoError(t, err)
@@ -105,9 +106,9 @@ func TestTheLockExcludesOtherStoresOfTheFileUntilItIsUnlocked(t *testing.T) {
 	path := place(t)
 	store := filestore.New(path)
 	l := lock(t, store)
-	for _, other := range []session.Store{store, filestore.New(path)} {
+	for _, other := range []autologin.Store{store, filestore.New(path)} {
 		_, err := other.TryLock(t.Context())
-		require.ErrorIs(t, err, session.ErrLocked)
+		require.ErrorIs(t, err, autologin.ErrLocked)
 		assert.ErrorContains(t, err, strconv.Quote(path))
 	}
 	l.Unlock()
@@ -122,8 +123,8 @@ func TestAnUnlockedLockChangesNothing(t *testing.T) {
 	l := lock(t, filestore.New(path))
 	l.Unlock()
 	next := lock(t, filestore.New(path))
-	require.ErrorIs(t, l.Save(t.Context(), []byte("late"), 0), session.ErrLockLost)
-	require.ErrorIs(t, l.Remove(t.Context()), session.ErrLockLost)
+	require.ErrorIs(t, l.Save(t.Context(), []byte("late"), 0), autologin.ErrLockLost)
+	require.ErrorIs(t, l.Remove(t.Context()), autologin.ErrLockLost)
 	l.Unlock() // frees no other lock
 	require.NoError(t, next.Save(t.Context(), []byte("next"), 0))
 	assert.Equal(t, "next", load(t, filestore.New(path)))
@@ -137,10 +138,10 @@ func TestALockWhoseFileWasRemovedIsLost(t *testing.T) {
 	if err := os.Remove(path + ".lock"); err != nil {
 		t.Skip("this system does not remove a file that is open: ", err)
 	}
-	require.ErrorIs(t, l.Save(t.Context(), []byte("late"), 0), session.ErrLockLost)
+	require.ErrorIs(t, l.Save(t.Context(), []byte("late"), 0), autologin.ErrLockLost)
 	next := lock(t, filestore.New(path))
-	require.ErrorIs(t, l.Save(t.Context(), []byte("late"), 0), session.ErrLockLost)
-	require.ErrorIs(t, l.Remove(t.Context()), session.ErrLockLost)
+	require.ErrorIs(t, l.Save(t.Context(), []byte("late"), 0), autologin.ErrLockLost)
+	require.ErrorIs(t, l.Remove(t.Context()), autologin.ErrLockLost)
 	require.NoError(t, next.Save(t.Context(), []byte("next"), 0))
 	assert.Equal(t, "next", load(t, filestore.New(path)))
 }
@@ -176,6 +177,50 @@ func TestAnEndedContextEndsEveryMethod(t *testing.T) {
 	require.ErrorIs(t, l.Save(ctx, []byte("record"), 0), context.Canceled)
 	require.ErrorIs(t, l.Remove(ctx), context.Canceled)
 	assert.Empty(t, load(t, store))
+}
+
+// A test on Linux mounts such a file and such a file system, where it may.
+func TestAMountedFileIsNamedAndSoIsAFileSystemWithoutModes(t *testing.T) {
+	t.Parallel()
+	path := place(t)
+	for _, op := range []string{"save", "remove"} {
+		err := filestore.Failure(filestore.New(path), op, &os.LinkError{Op: "rename", Old: path + ".tmp-1", New: path, Err: syscall.EBUSY})
+		require.EqualError(t, err, fmt.Sprintf("cannot %s the session in %q: the file itself is mounted, so it cannot be replaced; mount its folder instead", op, path))
+		assert.ErrorIs(t, err, syscall.EBUSY)
+	}
+	for kept, text := range map[bool]string{
+		true: `"/s" has mode 0777; run: chmod 600 "/s"`,
+		false: `"/s" has mode 0777, and a chmod has no effect, since the file system does not keep modes; ` +
+			"mount it so that it keeps them (in WSL by the option metadata), or use a path on a file system that does (in WSL one under $HOME)",
+	} {
+		require.EqualError(t, filestore.ModeError("/s", `"/s" has mode 0777`, `run: chmod 600 "/s"`, kept), text)
+	}
+}
+
+func TestAProgramCanMakeASentenceOfItsOwnOfAnError(t *testing.T) {
+	t.Parallel()
+	path := place(t)
+	require.NoError(t, os.MkdirAll(path, 0o700))
+	_, err := filestore.New(path).Load(t.Context())
+	var unsafe *filestore.Error
+	require.ErrorAs(t, err, &unsafe)
+	assert.Empty(t, unsafe.Op)
+	assert.Equal(t, path, unsafe.Path)
+	assert.Equal(t, strconv.Quote(path)+" is a directory, not a regular file", unsafe.Problem)
+	assert.Equal(t, "remove it", unsafe.Remedy)
+	assert.EqualError(t, err, strconv.Quote(path)+" is a directory, not a regular file; remove it, or use another path")
+	require.NoError(t, unsafe.Err)
+
+	cause := errors.New("cause")
+	err = filestore.Failure(filestore.New(path), "read", &os.PathError{Op: "open", Path: path, Err: cause})
+	var refused *filestore.Error
+	require.ErrorAs(t, err, &refused)
+	assert.Equal(t, "read", refused.Op)
+	assert.Equal(t, path, refused.Path)
+	assert.Equal(t, "cause", refused.Problem)
+	assert.Equal(t, "check the disk and the rights to the folder", refused.Remedy)
+	assert.EqualError(t, err, fmt.Sprintf("cannot read the session in %q: cause; check the disk and the rights to the folder, or use another path", path))
+	require.ErrorIs(t, err, cause)
 }
 
 func TestAStoreWithoutAPathIsRefused(t *testing.T) {
@@ -227,7 +272,7 @@ func countInFile(path string, n int) error {
 	for n > 0 {
 		l, err := store.TryLock(ctx)
 		if err != nil {
-			if errors.Is(err, session.ErrLocked) {
+			if errors.Is(err, autologin.ErrLocked) {
 				continue
 			}
 			return err
@@ -324,7 +369,7 @@ func TestAKilledProcessLeavesAWholeRecordAndNoLock(t *testing.T) {
 		}
 		require.Contains(t, []string{"locked", "saved"}, lines.Text())
 		_, err = filestore.New(path).TryLock(t.Context())
-		require.ErrorIs(t, err, session.ErrLocked)
+		require.ErrorIs(t, err, autologin.ErrLocked)
 		require.NoError(t, cmd.Process.Kill())
 		for lines.Scan() { // until the process has ended
 		}

@@ -90,6 +90,10 @@ func assertRefused(t *testing.T, path, atFault, remedy string) {
 			assert.Contains(t, err.Error(), strconv.Quote(atFault))
 			assert.Contains(t, err.Error(), remedy)
 			assert.NotContains(t, err.Error(), "the record")
+			var unsafe *filestore.Error
+			require.ErrorAs(t, err, &unsafe)
+			assert.Equal(t, atFault, unsafe.Path)
+			assert.Contains(t, unsafe.Problem, strconv.Quote(atFault))
 		}
 	}
 	after, err := filepath.Glob(filepath.Join(filepath.Dir(path), "*"))

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/filescom/session/filestore"
 	"github.com/filescom/session/sessiontest"
 )
@@ -30,16 +31,11 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	src := &session.Source{
-		Login: func(ctx context.Context) (*session.Session, error) {
-			return c.Create(ctx, session.CreateParams{Username: "alice", Password: password})
-		},
-		Logout: c.Delete, // a session that was read from a Store knows no client
-		Store:  filestore.New(path),
-	}
+	src := autologin.New(c, session.CreateParams{Username: "alice", Password: password})
+	src.Store = filestore.New(path)
 	defer src.Close(ctx) // leaves the session to the next run; src.Revoke logs out for all
-	hc := &http.Client{Transport: &session.Transport{Source: src}}
-	resp, err := hc.Get(site + "/api/rest/v1/folders/")
+	hc := &http.Client{Transport: &autologin.Transport{Source: src}}
+	resp, err := hc.Get(c.BaseURL() + "/api/rest/v1/folders/")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -58,13 +54,8 @@ func anotherProcess(ctx context.Context, site, path string) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	src := &session.Source{
-		Login: func(ctx context.Context) (*session.Session, error) {
-			return c.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"})
-		},
-		Logout: c.Delete,
-		Store:  filestore.New(path),
-	}
+	src := autologin.New(c, session.CreateParams{Username: "alice", Password: "secret"})
+	src.Store = filestore.New(path)
 	if _, err := src.Session(ctx); err != nil {
 		log.Fatal(err)
 	}

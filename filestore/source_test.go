@@ -1,10 +1,10 @@
 package filestore_test
 
 import (
-	"context"
 	"testing"
 
 	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/filescom/session/filestore"
 	"github.com/filescom/session/sessiontest"
 	"github.com/stretchr/testify/require"
@@ -20,13 +20,8 @@ func BenchmarkColdLoad(b *testing.B) {
 	path := b.TempDir() + "/folder/session.json"
 	b.ReportAllocs()
 	for b.Loop() {
-		src := &session.Source{
-			Login: func(ctx context.Context) (*session.Session, error) {
-				return c.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"})
-			},
-			Logout: c.Delete,
-			Store:  filestore.New(path),
-		}
+		src := autologin.New(c, session.CreateParams{Username: "alice", Password: "secret"})
+		src.Store = filestore.New(path)
 		if _, err := src.Session(b.Context()); err != nil {
 			b.Fatal(err)
 		}

@@ -6,7 +6,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/filescom/session/filestore"
 	"github.com/filescom/session/storetest"
 	"github.com/stretchr/testify/assert"
@@ -24,7 +24,7 @@ func (s breakable) BreakLock() { assert.NoError(s.t, os.Remove(s.path+".lock")) 
 func TestTheStoreKeepsItsContract(t *testing.T) {
 	t.Parallel()
 	path := place(t)
-	storetest.Run(t, func(t *testing.T) session.Store {
+	storetest.Run(t, func(t *testing.T) autologin.Store {
 		return breakable{filestore.New(path), t, path}
 	})
 }

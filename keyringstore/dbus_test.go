@@ -4,6 +4,7 @@ package keyringstore_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/filescom/session/keyringstore"
 	"github.com/godbus/dbus/v5"
 	"github.com/stretchr/testify/assert"
@@ -73,6 +74,26 @@ func TestASystemWithoutDBusFailsAtOnce(t *testing.T) {
 	}, nil, "DBUS_SESSION_BUS_ADDRESS=unix:path=/nonexistent")
 }
 
+func TestASystemWithoutASessionBusFailsAndStartsNone(t *testing.T) {
+	t.Parallel()
+	if _, err := os.Stat(fmt.Sprintf("/run/user/%d/bus", os.Getuid())); err == nil {
+		t.Skip("this user has a session bus at the place where D-Bus looks for it")
+	}
+	for name, address := range map[string]string{"without an address": "", "with the address of none": "autolaunch:"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			folder := t.TempDir()
+			started := filepath.Join(folder, "started")
+			require.NoError(t, os.WriteFile(filepath.Join(folder, "dbus-launch"), []byte("#!/bin/sh\n: >'"+started+"'\n"), 0o700))
+			defer assert.NoFileExists(t, started, "dbus-launch was started")
+			inProcess(t, func() {
+				assertFails(t, time.Second, fmt.Sprintf("there is no session bus: DBUS_SESSION_BUS_ADDRESS names none, and there is no /run/user/%d/bus; "+
+					"run this program in a desktop session or by dbus-run-session, or keep the session in a file by filestore", os.Getuid()))
+			}, nil, "DBUS_SESSION_BUS_ADDRESS="+address, "PATH="+folder+":"+os.Getenv("PATH"))
+		})
+	}
+}
+
 func TestASecretServiceThatHangsFailsWithin5Seconds(t *testing.T) {
 	t.Parallel()
 	onBus(t, func() {
@@ -96,8 +117,8 @@ func TestASecretServiceThatHangsFailsWithin5Seconds(t *testing.T) {
 		l.Unlock()
 		assert.Less(t, time.Since(start), time.Second)
 		_, err = store.TryLock(t.Context())
-		require.ErrorIs(t, err, session.ErrLocked, "the call of Save still runs, and could replace another record")
-		require.ErrorIs(t, l.Save(t.Context(), []byte("later"), 0), session.ErrLockLost)
+		require.ErrorIs(t, err, autologin.ErrLocked, "the call of Save still runs, and could replace another record")
+		require.ErrorIs(t, l.Save(t.Context(), []byte("later"), 0), autologin.ErrLockLost)
 
 		require.NoError(t, daemon.Signal(syscall.SIGCONT))
 		require.Eventually(t, func() bool {

@@ -6,6 +6,7 @@ import (
 	"log"
 
 	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/filescom/session/keyringstore"
 	"github.com/filescom/session/sessiontest"
 )
@@ -19,19 +20,14 @@ func ExampleNew() {
 	}
 	ctx := context.Background()
 
-	src := &session.Source{
-		Login: func(ctx context.Context) (*session.Session, error) {
-			return c.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"})
-		},
-		Logout: c.Delete,
-		Store:  keyringstore.New(srv.URL, "alice"),
-	}
+	src := autologin.New(c, session.CreateParams{Username: "alice", Password: "secret"})
+	src.Store = keyringstore.New(srv.URL, "alice")
 	defer src.Close(ctx) // logs nobody out
 
 	if _, err := src.Session(ctx); err != nil {
 		log.Fatal(err)
 	}
-	s, err := session.LoadSession(ctx, keyringstore.New(srv.URL, "alice")) // as another program does
+	s, err := autologin.Load(ctx, keyringstore.New(srv.URL, "alice")) // as another program does
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -4,7 +4,8 @@
 // the Credential Manager.
 //
 // If the keyring is locked or absent, or if it hangs, the methods return an error that
-// says so. The session is never kept in another place instead. A program that may run
+// says so. They never start a session bus of D-Bus: without one there is no Secret
+// Service. The session is never kept in another place instead. A program that may run
 // without a desktop has to choose package filestore by itself.
 //
 // No keyring has a lock that excludes other processes. So the lock is on a file, by
@@ -29,7 +30,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/filescom/session/filestore"
 	"github.com/zalando/go-keyring"
 )
@@ -40,7 +41,7 @@ const (
 	callTimeout = 5 * time.Second // of a call of the keyring
 )
 
-// Store is a [session.Store] in the keyring. It is safe for concurrent use. The methods
+// Store is an [autologin.Store] in the keyring. It is safe for concurrent use. The methods
 // of the zero value return an error, since it has no names. A method waits at most 5
 // seconds for the keyring.
 type Store struct{ service, user string }
@@ -77,7 +78,7 @@ func (s *Store) Load(ctx context.Context) ([]byte, error) {
 // TryLock locks the record. It makes the file of the lock if there is none, and does
 // not call the keyring. The Lock is safe for concurrent use: it runs one method at a
 // time.
-func (s *Store) TryLock(ctx context.Context) (session.Lock, error) {
+func (s *Store) TryLock(ctx context.Context) (autologin.Lock, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
@@ -99,7 +100,7 @@ func (s *Store) TryLock(ctx context.Context) (session.Lock, error) {
 type lock struct {
 	store    *Store
 	mu       sync.Mutex // held while a method runs
-	file     session.Lock
+	file     autologin.Lock
 	unlocked bool
 	running  <-chan struct{} // closed when no call of the keyring runs
 }
@@ -129,7 +130,7 @@ func (l *lock) change(ctx context.Context, verb string, f func() error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.unlocked {
-		return fmt.Errorf("%w: it was unlocked", session.ErrLockLost)
+		return fmt.Errorf("%w: it was unlocked", autologin.ErrLockLost)
 	}
 	if err := l.file.Remove(ctx); err != nil { // there is no such file, but it fails if the lock is lost
 		return err
@@ -187,11 +188,9 @@ func call(ctx context.Context, f func() error) (<-chan struct{}, error) {
 	go func() {
 		defer close(ended)
 		defer func() { <-turn }()
-		if isLocked() { // f would open a window and wait for someone to unlock it
-			err = errLocked
-			return
+		if err = checkKeyring(); err == nil { // else f would wait for someone to unlock it, or start a bus
+			err = f()
 		}
-		err = f()
 	}()
 	select {
 	case <-ended:

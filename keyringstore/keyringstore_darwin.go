@@ -7,9 +7,9 @@ import (
 
 const keyringName = "the login keychain"
 
-// isLocked reports false: if the keychain is locked, the program "security" asks for
+// checkKeyring returns nil: if the keychain is locked, the program "security" asks for
 // the password, or fails if there is nobody to ask.
-func isLocked() bool { return false }
+func checkKeyring() error { return nil }
 
 // explain returns the remedy for an error. The exit code of the program "security" is
 // the last byte of the error of the keychain.

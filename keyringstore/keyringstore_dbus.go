@@ -4,6 +4,9 @@ package keyringstore
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"os/user"
 	"strings"
 
 	"github.com/godbus/dbus/v5"
@@ -12,15 +15,39 @@ import (
 
 const keyringName = "the Secret Service (GNOME Keyring, KWallet)"
 
-// isLocked reports whether the keyring is there and says that it is locked.
-func isLocked() bool {
+// checkKeyring returns an error if there is no session bus, or if the keyring is there
+// and says that it is locked.
+func checkKeyring() error {
+	if err := checkBus(); err != nil {
+		return err
+	}
 	service, err := ss.NewSecretService()
 	if err != nil {
-		return false
+		return nil
 	}
 	property, err := service.GetLoginCollection().GetProperty("org.freedesktop.Secret.Collection.Locked")
-	locked, ok := property.Value().(bool)
-	return err == nil && ok && locked
+	if locked, ok := property.Value().(bool); err == nil && ok && locked {
+		return errLocked
+	}
+	return nil
+}
+
+// checkBus returns an error if the D-Bus library would not find a session bus. It would
+// then start one by dbus-launch, and leave it behind with the keyring that is started
+// there. The library looks in these places and in one of Ubuntu 16.04, and not in
+// XDG_RUNTIME_DIR.
+func checkBus() error {
+	if address := os.Getenv("DBUS_SESSION_BUS_ADDRESS"); address != "" && address != "autolaunch:" {
+		return nil
+	}
+	u, err := user.Current()
+	if err == nil {
+		_, err = os.Stat("/run/user/" + u.Uid + "/bus")
+	}
+	if err != nil {
+		return fmt.Errorf("there is no session bus: DBUS_SESSION_BUS_ADDRESS names none, and there is no /run/user/%d/bus", os.Getuid())
+	}
+	return nil
 }
 
 // explain returns the remedy for an error.

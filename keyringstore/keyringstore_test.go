@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/filescom/session/keyringstore"
 	"github.com/filescom/session/storetest"
 	"github.com/stretchr/testify/assert"
@@ -34,6 +34,7 @@ func TestMain(m *testing.M) {
 	for _, name := range []string{"XDG_CONFIG_HOME", "HOME", "AppData"} {
 		os.Setenv(name, folder)
 	}
+	os.Setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent") // no real keyring is asked whether it is locked
 	keyring.MockInit()
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		os.RemoveAll(folder)
@@ -42,7 +43,7 @@ func TestMain(m *testing.M) {
 }
 
 // lock locks the record of store until the test ends.
-func lock(t *testing.T, store session.Store) session.Lock {
+func lock(t *testing.T, store autologin.Store) autologin.Lock {
 	t.Helper()
 	l, err := store.TryLock(t.Context())
 	require.NoError(t, err)
@@ -67,7 +68,7 @@ func (s breakable) BreakLock() {
 }
 
 func testContract(t *testing.T, service string) {
-	storetest.Run(t, func(t *testing.T) session.Store {
+	storetest.Run(t, func(t *testing.T) autologin.Store {
 		return breakable{keyringstore.New(service, "alice"), t}
 	})
 }
@@ -77,7 +78,7 @@ func TestTheStoreKeepsItsContract(t *testing.T) { testContract(t, "contract") }
 
 func TestEachPairOfNamesHasARecordOfItsOwn(t *testing.T) {
 	t.Parallel()
-	stores := map[string]session.Store{
+	stores := map[string]autologin.Store{
 		"1": keyringstore.New("other names", "alice"),
 		"2": keyringstore.New("other names", "bob"),
 		"3": keyringstore.New("other namesalice", "alice"),

@@ -7,8 +7,8 @@ import (
 
 const keyringName = "the Credential Manager"
 
-// isLocked reports false: the Credential Manager is open while its user is logged in.
-func isLocked() bool { return false }
+// checkKeyring returns nil: the Credential Manager is open while its user is logged in.
+func checkKeyring() error { return nil }
 
 // explain returns the remedy for an error.
 func explain(err error) string {

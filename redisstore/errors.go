@@ -10,23 +10,33 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// failure returns the error of a call that failed with err, without the text of err.
-func (s *Store) failure(verb string, err error) error {
-	return &callError{
-		text:    fmt.Sprintf("cannot %s the session in Redis at %q: %s", verb, s.key, explain(err)),
-		matches: func(target error) bool { return target != redis.Nil && errors.Is(err, target) },
-	}
-}
+// Error is the error of a Store that cannot be used, or of a call that failed. It has no
+// text of Redis or of the client. [errors.Is] matches the errors of the client.
+type Error struct {
+	Op      string // what failed: "load", "lock", "save" or "remove"; empty if the Store cannot be used
+	Key     string // of the record
+	Problem string // what is wrong, and what to do
 
-// callError is an error without the text of its cause. A closure holds the cause, so
-// that no verb of fmt prints it.
-type callError struct {
-	text    string
+	// matches holds the error of the client in a closure, so that no verb of fmt prints it.
+	// It is nil if there is none.
 	matches func(target error) bool
 }
 
-func (e *callError) Error() string        { return e.text }
-func (e *callError) Is(target error) bool { return e.matches(target) }
+func (e *Error) Error() string {
+	if e.Op == "" {
+		return e.Problem
+	}
+	return fmt.Sprintf("cannot %s the session in Redis at %q: %s", e.Op, e.Key, e.Problem)
+}
+
+// Is reports whether the error of the client matches target.
+func (e *Error) Is(target error) bool { return e.matches != nil && e.matches(target) }
+
+// failure returns the error of a call that failed with err, without the text of err.
+func (s *Store) failure(op string, err error) error {
+	return &Error{Op: op, Key: s.key, Problem: explain(err),
+		matches: func(target error) bool { return target != redis.Nil && errors.Is(err, target) }}
+}
 
 // explain returns the reason and the remedy for an error of the client.
 func explain(err error) string {
@@ -54,6 +64,9 @@ func explain(err error) string {
 func explainAnswer(text string) string {
 	const noRights = "the user of Redis may not do that; allow EVAL, EVALSHA, GET, SET, DEL and PEXPIRE on the keys of record and lock"
 	for _, known := range []struct{ code, text string }{
+		// First, since this answer quotes the arguments, which could hold a code.
+		{"unknown command", "the server does not know EVAL, EVALSHA or GET, which the store needs; allow them, for example by a configuration without rename-command"},
+		{"command called from script", "scripts on the server do not know GET, SET, DEL or PEXPIRE, which the store needs; allow them, for example by a configuration without rename-command"},
 		{"NOAUTH", "the server asks for a password; set it in the options of the client"},
 		{"WRONGPASS", "the server refuses the user name or the password; set them in the options of the client"},
 		{"NOPERM", noRights},
@@ -66,6 +79,7 @@ func explainAnswer(text string) string {
 		{"WRONGTYPE", "the key, or that of its lock, holds another kind of value; use another key"},
 		{"LOADING", "the server is still starting; try again later"},
 		{"MASTERDOWN", "the server is a replica that has lost its primary; connect to the primary"},
+		{"BUSY ", "a script of another program runs for too long, and the server does nothing else; wait until it ends, or end it by SCRIPT KILL or FUNCTION KILL"},
 		{"CLUSTERDOWN", "the cluster is down; start its other nodes"},
 		{"MOVED", "the server is a part of a cluster; use redis.NewClusterClient"},
 		{"max number of clients", "the server has too many clients; raise its maxclients"},

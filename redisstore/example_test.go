@@ -8,6 +8,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/filescom/session/redisstore"
 	"github.com/filescom/session/sessiontest"
 	"github.com/redis/go-redis/v9"
@@ -33,17 +34,12 @@ func ExampleNew() {
 
 	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
 	defer client.Close()
-	store, err := session.NewEncryptedStore(redisstore.New(client, "files:mysite:alice"), "mysite:alice", keyOfFleet)
+	store, err := autologin.Encrypt(redisstore.New(client, "files:mysite:alice"), "mysite:alice", keyOfFleet)
 	if err != nil {
 		log.Fatal(err)
 	}
-	src := &session.Source{
-		Login: func(ctx context.Context) (*session.Session, error) {
-			return c.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"})
-		},
-		Logout: c.Delete,
-		Store:  store,
-	}
+	src := autologin.New(c, session.CreateParams{Username: "alice", Password: "secret"})
+	src.Store = store
 	defer src.Close(ctx) // logs nobody out
 
 	if _, err := src.Session(ctx); err != nil {
@@ -64,14 +60,14 @@ func ExampleNew_keyRotation() {
 	defer client.Close()
 	oldKey, newKey := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)
 	ctx := context.Background()
-	deploy := func(keys ...[]byte) session.Store {
-		store, err := session.NewEncryptedStore(redisstore.New(client, "files:mysite:alice"), "mysite:alice", keys...)
+	deploy := func(keys ...[]byte) autologin.Store {
+		store, err := autologin.Encrypt(redisstore.New(client, "files:mysite:alice"), "mysite:alice", keys...)
 		if err != nil {
 			log.Fatal(err)
 		}
 		return store
 	}
-	save := func(store session.Store) {
+	save := func(store autologin.Store) {
 		lock, err := store.TryLock(ctx)
 		if err != nil {
 			log.Fatal(err)

@@ -4,7 +4,7 @@
 // replicas: a replica may still have a session that has ended.
 //
 // Anybody who can read the record can act as its user. So encrypt it: pass a Store of
-// this package to [session.NewEncryptedStore], and give the Source the result.
+// this package to [autologin.Encrypt], and give the Source the result.
 //
 // The record is at the key that [New] is given. The lock is at "{key}:lock", or at
 // "key:lock" if the key has a hash tag of its own. So both have one hash slot, as
@@ -26,10 +26,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 
-	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -72,7 +73,7 @@ var (
 		return 1`)
 )
 
-// Store is a [session.Store] in Redis. It is safe for concurrent use. The methods of
+// Store is an [autologin.Store] in Redis. It is safe for concurrent use. The methods of
 // the zero value return an error, since it has no client.
 type Store struct {
 	client redis.UniversalClient
@@ -82,10 +83,13 @@ type Store struct {
 // New returns the Store of the record at key. It sends nothing yet. The caller owns
 // the client, and closes it after the last use of the Store and its Locks.
 //
-// The methods of the Store return an error if the key is empty, or if no key for a
-// lock has the same hash slot. A key has none if it has a "}" but no hash tag, such as
-// "a}b".
+// The methods of the Store return an [Error] if the client is nil, if the key is empty,
+// or if no key for a lock has the same hash slot. A key has none if it has a "}" but no
+// hash tag, such as "a}b".
 func New(client redis.UniversalClient, key string) *Store {
+	if v := reflect.ValueOf(client); v.Kind() == reflect.Pointer && v.IsNil() { // such as a nil *redis.Client
+		client = nil
+	}
 	return &Store{client: client, key: key}
 }
 
@@ -107,7 +111,7 @@ func (s *Store) Load(ctx context.Context) ([]byte, error) {
 // TryLock locks the record, and extends the lock in a goroutine until Unlock. The
 // Lock is safe for concurrent use. If Redis does not answer, or answers with an error,
 // TryLock frees the lock in the background, since Redis may have given it.
-func (s *Store) TryLock(ctx context.Context) (session.Lock, error) {
+func (s *Store) TryLock(ctx context.Context) (autologin.Lock, error) {
 	key, err := s.lockKey()
 	if err != nil {
 		return nil, err
@@ -124,7 +128,7 @@ func (s *Store) TryLock(ctx context.Context) (session.Lock, error) {
 		return nil, s.failure("lock", err)
 	}
 	if !locked {
-		return nil, fmt.Errorf("%w, in Redis at %q", session.ErrLocked, s.key)
+		return nil, fmt.Errorf("%w, in Redis at %q", autologin.ErrLocked, s.key)
 	}
 	held, stop := context.WithCancel(context.Background())
 	l.stop = stop
@@ -179,7 +183,7 @@ func (l *lock) change(ctx context.Context, verb string, script *redis.Script, ar
 }
 
 func (l *lock) lost() error {
-	return fmt.Errorf("%w: it was unlocked, its lease has ended, or a call got no answer, in Redis at %q", session.ErrLockLost, l.store.key)
+	return fmt.Errorf("%w: it was unlocked, its lease has ended, or a call got no answer, in Redis at %q", autologin.ErrLockLost, l.store.key)
 }
 
 // Unlock frees the lock. If Redis cannot be reached, the lock is free when its lease
@@ -266,16 +270,16 @@ func call[T any](ctx context.Context, f func(context.Context) (T, error)) (T, <-
 func (s *Store) lockKey() (string, error) {
 	switch {
 	case s.client == nil:
-		return "", errors.New("the store has no client; make it by redisstore.New, with a client")
+		return "", &Error{Key: s.key, Problem: "the store has no client; make it by redisstore.New, with a client such as redis.NewClient returns"}
 	case s.key == "":
-		return "", errors.New("the key of the store is empty; give redisstore.New a name for the record")
+		return "", &Error{Key: s.key, Problem: "the key of the store is empty; give redisstore.New a name for the record"}
 	}
 	for _, key := range []string{s.key + ":lock", "{" + s.key + "}:lock"} {
 		if hashTag(key) == hashTag(s.key) {
 			return key, nil
 		}
 	}
-	return "", fmt.Errorf("no lock can have the hash slot of the key %q; put a part of the key in braces, as in {session}:alice, or use no braces", s.key)
+	return "", &Error{Key: s.key, Problem: fmt.Sprintf("no lock can have the hash slot of the key %q; put a part of the key in braces, as in {session}:alice, or use no braces", s.key)}
 }
 
 // hashTag returns the part of a key that decides on its slot: the text between the

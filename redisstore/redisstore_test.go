@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/filescom/session/redisstore"
 	"github.com/filescom/session/storetest"
 	"github.com/redis/go-redis/v9"
@@ -48,7 +48,7 @@ func newMini(t testing.TB) (*miniredis.Miniredis, *redis.Client) {
 }
 
 // lock locks the record of store until the test ends.
-func lock(t *testing.T, store session.Store) session.Lock {
+func lock(t *testing.T, store autologin.Store) autologin.Lock {
 	t.Helper()
 	l, err := store.TryLock(t.Context())
 	require.NoError(t, err)
@@ -56,7 +56,7 @@ func lock(t *testing.T, store session.Store) session.Lock {
 	return l
 }
 
-func load(t *testing.T, store session.Store) string {
+func load(t *testing.T, store autologin.Store) string {
 	t.Helper()
 	record, err := store.Load(t.Context())
 	require.NoError(t, err)
@@ -79,7 +79,7 @@ func (s breakable) BreakLock() {
 // testContract runs the tests of storetest, with one client for each Store.
 func testContract(t *testing.T, newClient func(*testing.T) redis.UniversalClient) {
 	t.Helper()
-	storetest.Run(t, func(t *testing.T) session.Store {
+	storetest.Run(t, func(t *testing.T) autologin.Store {
 		client := newClient(t)
 		return breakable{redisstore.New(client, "files:session"), t, client}
 	})
@@ -117,13 +117,39 @@ func TestAKeyWithoutACommonSlotIsRefusedByTheFirstCall(t *testing.T) {
 		{redisstore.New(client, "a}b"), `no lock can have the hash slot of the key "a}b"; put a part of the key in braces, as in {session}:alice, or use no braces`},
 		{redisstore.New(client, "{}a"), `no lock can have the hash slot of the key "{}a"`},
 		{redisstore.New(client, ""), "the key of the store is empty; give redisstore.New a name for the record"},
-		{redisstore.New(nil, "key"), "the store has no client; make it by redisstore.New, with a client"},
 		{&redisstore.Store{}, "the store has no client"},
 	} {
-		_, err := tt.store.Load(t.Context())
-		require.ErrorContains(t, err, tt.text)
-		_, err = tt.store.TryLock(t.Context())
-		require.ErrorContains(t, err, tt.text)
+		assertUnusable(t, tt.store, tt.text)
+	}
+}
+
+// assertUnusable checks that the methods of a Store return an Error with a text, and send
+// nothing.
+func assertUnusable(t *testing.T, store *redisstore.Store, text string) {
+	t.Helper()
+	_, loadErr := store.Load(t.Context())
+	_, lockErr := store.TryLock(t.Context())
+	for _, err := range []error{loadErr, lockErr} {
+		require.ErrorContains(t, err, text)
+		var unusable *redisstore.Error
+		require.ErrorAs(t, err, &unusable)
+		assert.Empty(t, unusable.Op)
+		assert.NotErrorIs(t, err, redis.Nil)
+	}
+}
+
+func TestANilClientIsRefusedByTheFirstCall(t *testing.T) {
+	t.Parallel()
+	for name, store := range map[string]*redisstore.Store{
+		"nil":            redisstore.New(nil, "session"),
+		"*Client":        redisstore.New((*redis.Client)(nil), "session"),
+		"*ClusterClient": redisstore.New((*redis.ClusterClient)(nil), "session"),
+		"*Ring":          redisstore.New((*redis.Ring)(nil), "session"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			assertUnusable(t, store, "the store has no client; make it by redisstore.New, with a client such as redis.NewClient returns")
+		})
 	}
 }
 
@@ -194,8 +220,8 @@ func TestALockWhoseLeaseEndedIsLostAndNotExtended(t *testing.T) {
 	require.NoError(t, err)
 
 	<-scripts // that would extend it
-	require.ErrorIs(t, l.Save(t.Context(), []byte("late"), 0), session.ErrLockLost)
-	require.ErrorIs(t, l.Remove(t.Context()), session.ErrLockLost)
+	require.ErrorIs(t, l.Save(t.Context(), []byte("late"), 0), autologin.ErrLockLost)
+	require.ErrorIs(t, l.Remove(t.Context()), autologin.ErrLockLost)
 	l.Unlock()
 	got, err := mini.Get("{session}:lock")
 	require.NoError(t, err)
@@ -233,7 +259,7 @@ func (g gate) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 // newGate returns a gate, a Store of the record "session" behind it, and one that is
 // not. The server knows the scripts already, so that each is sent once.
-func newGate(t *testing.T) (scripts gate, held, other session.Store) {
+func newGate(t *testing.T) (scripts gate, held, other autologin.Store) {
 	t.Helper()
 	mini, client := newMini(t)
 	other = redisstore.New(newClient(t, &redis.Options{Addr: mini.Addr()}), "session")
@@ -265,16 +291,16 @@ func TestALockThatRedisGivesAfterTryLockHasReturnedIsFreed(t *testing.T) {
 	}
 	late.run()
 	_, err := other.TryLock(t.Context())
-	require.ErrorIs(t, err, session.ErrLocked)
+	require.ErrorIs(t, err, autologin.ErrLocked)
 	(<-scripts).run()
 	lock(t, other)
 }
 
 func TestALockChangesNothingAfterAChangeWithoutAnAnswer(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(context.Context, session.Lock) error{
-		"Save":   func(ctx context.Context, l session.Lock) error { return l.Save(ctx, []byte("late"), 0) },
-		"Remove": func(ctx context.Context, l session.Lock) error { return l.Remove(ctx) },
+	for name, change := range map[string]func(context.Context, autologin.Lock) error{
+		"Save":   func(ctx context.Context, l autologin.Lock) error { return l.Save(ctx, []byte("late"), 0) },
+		"Remove": func(ctx context.Context, l autologin.Lock) error { return l.Remove(ctx) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -290,8 +316,8 @@ func TestALockChangesNothingAfterAChangeWithoutAnAnswer(t *testing.T) {
 			require.ErrorIs(t, <-failed, context.Canceled)
 			ctx, cancel = context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			require.ErrorIs(t, l.Save(ctx, []byte("record"), 0), session.ErrLockLost, "the late change could undo it")
-			require.ErrorIs(t, l.Remove(ctx), session.ErrLockLost)
+			require.ErrorIs(t, l.Save(ctx, []byte("record"), 0), autologin.ErrLockLost, "the late change could undo it")
+			require.ErrorIs(t, l.Remove(ctx), autologin.ErrLockLost)
 
 			go func() { (<-scripts).run() }()
 			l.Unlock()
@@ -336,7 +362,9 @@ func TestLoadReadsFromThePrimaryWhereTheClientReadsFromReplicas(t *testing.T) {
 func TestErrorsHaveNoTextOfTheServerOrTheClient(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ answer, text string }{
-		{"ERR unknown command 'EVALSHA', with args beginning with: 'canary'", "the server answered an error that is not known here; look at the log of the server"},
+		{"ERR canary", "the server answered an error that is not known here; look at the log of the server"},
+		{"ERR unknown command 'evalsha', with args beginning with: 'canary' 'MOVED'", "the server does not know EVAL, EVALSHA or GET, which the store needs; allow them"},
+		{"BUSY Valkey is busy running a script. canary", "a script of another program runs for too long"},
 		{"ERR Error running script (call to f_1): @user_script:1: @user_script: 1: -READONLY You can't write against a read only replica. canary", "the server is a read-only replica; connect to the primary"},
 		{"NOPERM this user canary has no permissions", "allow EVAL, EVALSHA, GET, SET, DEL and PEXPIRE on the keys of record and lock"},
 		{"MOVED 1234 canary:6379", "the server is a part of a cluster; use redis.NewClusterClient"},
@@ -355,6 +383,10 @@ func TestErrorsHaveNoTextOfTheServerOrTheClient(t *testing.T) {
 			assertQuiet(t, err)
 			var answer redis.Error
 			assert.False(t, errors.As(err, &answer))
+			var failure *redisstore.Error
+			require.ErrorAs(t, err, &failure)
+			assert.Equal(t, "session", failure.Key)
+			assert.Contains(t, failure.Problem, tt.text)
 		}
 		mini.SetError("")
 	}
@@ -424,7 +456,7 @@ func holdForEver(addr string) {
 	}
 	fmt.Println("locked")
 	io.Copy(io.Discard, os.Stdin)
-	if errors.Is(l.Save(ctx, []byte("late"), 0), session.ErrLockLost) {
+	if errors.Is(l.Save(ctx, []byte("late"), 0), autologin.ErrLockLost) {
 		fmt.Println("lost")
 	}
 	os.Exit(0)

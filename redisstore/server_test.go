@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/filescom/session/redisstore"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
@@ -177,6 +177,61 @@ func TestTheDocumentedRightsAreEnough(t *testing.T) {
 	l.Unlock()
 }
 
+func TestTheErrorNamesTheCommandsThatTheServerDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"EVAL", "EVALSHA"} {
+		client := startServer(t, "--rename-command", name, "").client()
+		_, err := redisstore.New(client, "session").TryLock(t.Context())
+		require.ErrorContains(t, err, `cannot lock the session in Redis at "session": the server does not know EVAL, EVALSHA or GET, which the store needs; allow them, for example by a configuration without rename-command`, name)
+		assertQuiet(t, err)
+	}
+	client := startServer(t, "--rename-command", "DEL", "").client()
+	l := lock(t, redisstore.New(client, "session"))
+	err := l.Remove(t.Context())
+	require.ErrorContains(t, err, "scripts on the server do not know GET, SET, DEL or PEXPIRE, which the store needs; allow them, for example by a configuration without rename-command")
+	assertQuiet(t, err)
+}
+
+func TestTheErrorNamesTheCommandsThatAUserMayNotRun(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	for _, command := range []string{"eval", "evalsha", "set"} {
+		require.NoError(t, s.client().Do(t.Context(), "ACL", "SETUSER", command, "on", ">canary", "~*", "+@all", "-"+command).Err())
+		client := newClient(t, &redis.Options{Addr: s.addr, Username: command, Password: "canary"})
+		_, err := redisstore.New(client, "session").TryLock(t.Context())
+		require.ErrorContains(t, err, "the user of Redis may not do that; allow EVAL, EVALSHA, GET, SET, DEL and PEXPIRE on the keys of record and lock", command)
+		assertQuiet(t, err)
+	}
+}
+
+func TestAScriptThatRunsTooLongIsNamedAndItsEndFreesTheStore(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, "--lua-time-limit", "50")
+	store, another := redisstore.New(s.client(), "session"), redisstore.New(s.client(), "another")
+	l := lock(t, store)
+	require.NoError(t, l.Save(t.Context(), []byte("record"), 0))
+	admin, other, ended := s.client(), s.client(), make(chan struct{})
+	go func() {
+		defer close(ended)
+		other.Eval(context.Background(), "while true do end", nil)
+	}()
+	defer admin.ScriptKill(context.Background()) // else the server does not stop
+	require.Eventually(t, func() bool {
+		return redis.HasErrorPrefix(admin.Get(t.Context(), "session").Err(), "BUSY")
+	}, 10*time.Second, 10*time.Millisecond)
+
+	_, loadErr := store.Load(t.Context())
+	_, lockErr := another.TryLock(t.Context())
+	for _, err := range []error{loadErr, lockErr, l.Save(t.Context(), []byte("canary"), 0), l.Remove(t.Context())} {
+		require.ErrorContains(t, err, "a script of another program runs for too long, and the server does nothing else; wait until it ends, or end it by SCRIPT KILL or FUNCTION KILL")
+		assertQuiet(t, err)
+	}
+	require.NoError(t, admin.ScriptKill(t.Context()).Err())
+	<-ended
+	assert.Equal(t, "record", load(t, store))
+	require.NoError(t, l.Save(t.Context(), []byte("new"), 0), "the lock is still held")
+}
+
 func TestAReplicaIsReadButNotLocked(t *testing.T) {
 	t.Parallel()
 	primary := startServer(t)
@@ -244,10 +299,10 @@ func TestAServerThatWasGoneIsUsedAgain(t *testing.T) {
 
 	require.True(t, s.start())
 	assert.Empty(t, load(t, store), "the server kept nothing")
-	require.ErrorIs(t, l.Save(t.Context(), []byte("late"), 0), session.ErrLockLost)
+	require.ErrorIs(t, l.Save(t.Context(), []byte("late"), 0), autologin.ErrLockLost)
 	next := lock(t, store)
 	require.NoError(t, next.Save(t.Context(), []byte("next"), 0))
-	require.ErrorIs(t, l.Remove(t.Context()), session.ErrLockLost)
+	require.ErrorIs(t, l.Remove(t.Context()), autologin.ErrLockLost)
 	l.Unlock()
 	assert.Equal(t, "next", load(t, store))
 }
@@ -268,7 +323,7 @@ func TestALockOutlivesARestartOfAServerThatSavesIt(t *testing.T) {
 	}
 	<-scripts // extends the lease
 	_, err := store.TryLock(t.Context())
-	require.ErrorIs(t, err, session.ErrLocked)
+	require.ErrorIs(t, err, autologin.ErrLocked)
 	require.NoError(t, l.Save(t.Context(), []byte("new"), 0))
 	assert.Equal(t, "new", load(t, store))
 }
@@ -418,7 +473,7 @@ func TestTheLockOfAKilledProcessIsFreeWithin15Seconds(t *testing.T) {
 	require.Eventually(t, func() bool {
 		l, err := store.TryLock(t.Context())
 		if err != nil {
-			assert.ErrorIs(t, err, session.ErrLocked)
+			assert.ErrorIs(t, err, autologin.ErrLocked)
 			return false
 		}
 		l.Unlock()
@@ -439,7 +494,7 @@ func TestAStoppedProcessThatLostItsLeaseSavesNothing(t *testing.T) {
 	require.NoError(t, cmd.Process.Signal(syscall.SIGSTOP))
 
 	store := redisstore.New(s.client(), "session")
-	var next session.Lock
+	var next autologin.Lock
 	var err error
 	require.Eventually(t, func() bool {
 		next, err = store.TryLock(t.Context())

@@ -4,7 +4,6 @@ package redisstore_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/filescom/session/redisstore"
 	"github.com/filescom/session/sessiontest"
 	"github.com/redis/go-redis/v9"
@@ -20,17 +20,13 @@ import (
 )
 
 // newSource returns a Source whose Store is encrypted.
-func newSource(t testing.TB, c *session.Client, client redis.UniversalClient) *session.Source {
+func newSource(t testing.TB, c *session.Client, client redis.UniversalClient) *autologin.Source {
 	t.Helper()
-	store, err := session.NewEncryptedStore(redisstore.New(client, "files:alice"), "alice", bytes.Repeat([]byte{1}, 32))
+	store, err := autologin.Encrypt(redisstore.New(client, "files:alice"), "alice", bytes.Repeat([]byte{1}, 32))
 	require.NoError(t, err)
-	return &session.Source{
-		Login: func(ctx context.Context) (*session.Session, error) {
-			return c.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"})
-		},
-		Logout: c.Delete,
-		Store:  store,
-	}
+	src := autologin.New(c, session.CreateParams{Username: "alice", Password: "secret"})
+	src.Store = store
+	return src
 }
 
 // newAPI returns a fake API with a user, and a client of it.

@@ -1,56 +1,54 @@
 package storetest_test
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
 	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/filescom/session/sessiontest"
 )
 
-// memory is a record that the Stores of one process share.
+// memory is a Store in memory.
 type memory struct {
 	mu     sync.Mutex
 	record []byte
 	owner  *memoryLock // nil when the record is not locked
 }
 
-type memoryStore struct{ *memory }
-
 type memoryLock struct{ *memory }
 
-func (s memoryStore) Load(ctx context.Context) ([]byte, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]byte(nil), s.record...), ctx.Err()
+func (m *memory) Load(ctx context.Context) ([]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return bytes.Clone(m.record), ctx.Err()
 }
 
-func (s memoryStore) TryLock(ctx context.Context) (session.Lock, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
+func (m *memory) TryLock(ctx context.Context) (autologin.Lock, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.owner != nil || ctx.Err() != nil {
+		return nil, cmp.Or(ctx.Err(), autologin.ErrLocked)
 	}
-	if s.owner != nil {
-		return nil, session.ErrLocked
-	}
-	s.owner = &memoryLock{s.memory}
-	return s.owner, nil
+	m.owner = &memoryLock{m}
+	return m.owner, nil
 }
 
 func (l *memoryLock) Save(ctx context.Context, record []byte, _ time.Duration) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.owner != l {
-		return session.ErrLockLost
+		return autologin.ErrLockLost
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
+	if ctx.Err() == nil {
+		l.record = bytes.Clone(record)
 	}
-	l.record = append([]byte(nil), record...)
-	return nil
+	return ctx.Err()
 }
 
 func (l *memoryLock) Remove(ctx context.Context) error { return l.Save(ctx, nil, 0) }
@@ -63,44 +61,33 @@ func (l *memoryLock) Unlock() {
 	}
 }
 
-// String keeps the record out of prints.
-func (m *memory) String() string { return "memory" }
+// Format keeps the record out of prints.
+func (m *memory) Format(f fmt.State, _ rune) { io.WriteString(f, "memory") }
 
-// GoString keeps the record out of %#v.
-func (m *memory) GoString() string { return "memory" }
-
-// A Store in memory. Run tests it:
+// A Store in memory, for Sources of one process. Run tests it:
 //
-//	func TestMemoryStore(t *testing.T) {
+//	func TestMemory(t *testing.T) {
 //		m := &memory{}
-//		storetest.Run(t, func(*testing.T) session.Store { return memoryStore{m} })
+//		storetest.Run(t, func(*testing.T) autologin.Store { return m })
 //	}
 func Example() {
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
 	defer srv.Close()
+	ctx := context.Background()
 	c, err := session.NewClient(session.WithSite(srv.URL))
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	store := memoryStore{&memory{}}
-	for range 3 { // as three processes would
-		lock, err := store.TryLock(context.Background())
-		if err != nil {
+	store := &memory{}
+	for range 3 {
+		src := autologin.New(c, session.CreateParams{Username: "alice", Password: "secret"})
+		src.Store = store
+		if _, err := src.Session(ctx); err != nil {
 			fmt.Println(err)
-			return
 		}
-		record, _ := store.Load(context.Background())
-		if len(record) == 0 {
-			s, err := c.Create(context.Background(), session.CreateParams{Username: "alice", Password: "secret"})
-			if err != nil {
-				fmt.Println(err)
-				return
-			}
-			lock.Save(context.Background(), []byte(s.ID), time.Hour)
-		}
-		lock.Unlock()
+		src.Close(ctx) // logs nobody out
 	}
-	fmt.Println(srv.Counts().Logins, "login")
-	// Output: 1 login
+	fmt.Println("logins:", srv.Counts().Logins)
+	// Output: logins: 1
 }

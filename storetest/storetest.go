@@ -1,15 +1,15 @@
-// Package storetest tests implementations of [session.Store].
+// Package storetest tests implementations of [autologin.Store].
 //
 //	func TestStore(t *testing.T) {
 //		path := filepath.Join(t.TempDir(), "session")
-//		storetest.Run(t, func(t *testing.T) session.Store { return filestore.New(path) })
+//		storetest.Run(t, func(t *testing.T) autologin.Store { return filestore.New(path) })
 //	}
 //
 // # How to write a Store
 //
 // A Store keeps a lock and one record of at most a few kilobytes. It does not know
-// the meaning of the record, never waits for the lock, and never tries again: a
-// [session.Source] does all of that. So a Store for a database takes about 60 lines.
+// the meaning of the record, never waits for the lock, and never tries again: an
+// [autologin.Source] does all of that. So a Store for a database takes about 60 lines.
 // It has to keep four promises:
 //
 //   - The lock of a process that died is freed by the kernel or by a server, for
@@ -32,11 +32,11 @@
 //   - TryLock takes a connection of its own by DB.Conn and runs SELECT
 //     pg_try_advisory_lock(hashtextextended($1, 0)) on it. If the result is false,
 //     it closes the connection and returns an error that wraps
-//     [session.ErrLocked]. The server frees the lock when the connection ends.
+//     [autologin.ErrLocked]. The server frees the lock when the connection ends.
 //   - Save runs INSERT … ON CONFLICT (name) DO UPDATE on that connection, and
 //     Remove runs DELETE. If the connection is broken (driver.ErrBadConn or
 //     sql.ErrConnDone), the lock is lost too. Then they return an error that wraps
-//     [session.ErrLockLost].
+//     [autologin.ErrLockLost].
 //   - Unlock runs pg_advisory_unlock, with a timeout of 5 seconds, and closes the
 //     connection. If pg_advisory_unlock fails, Unlock discards the connection by
 //     returning driver.ErrBadConn from Conn.Raw: a pool must not keep a connection
@@ -48,14 +48,14 @@
 //   - Load gets the key.
 //   - TryLock makes a Session with a lease of 15 seconds, which the client extends
 //     by itself, and calls Mutex.TryLock on it. If that returns the ErrLocked of its
-//     package, TryLock closes the Session and returns [session.ErrLocked].
+//     package, TryLock closes the Session and returns [autologin.ErrLocked].
 //   - Save is Txn().If(mutex.IsOwner()).Then(OpPut(key, record)). Remove is the
 //     same with OpDelete. If the transaction did not succeed, they return
-//     [session.ErrLockLost]. They may ignore the ttl.
+//     [autologin.ErrLockLost]. They may ignore the ttl.
 //   - Unlock calls Mutex.Unlock, with a timeout of 5 seconds, and closes the
 //     Session, which revokes the lease even if the call failed.
 //
-// In both, the methods of a Lock return [session.ErrLockLost] after Unlock, without a
+// In both, the methods of a Lock return [autologin.ErrLockLost] after Unlock, without a
 // request. The example is a Store in memory.
 package storetest
 
@@ -71,10 +71,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 )
 
-// Run tests that a Store keeps the contracts of [session.Store] and [session.Lock],
+// Run tests that a Store keeps the contracts of [autologin.Store] and [autologin.Lock],
 // each rule in a subtest that is named after it.
 //
 // Each call of open returns a Store of the same record, opened anew as by another
@@ -88,7 +88,7 @@ import (
 //
 // Run does not test that the lock of a process that died is freed, since that requires
 // processes.
-func Run(t *testing.T, open func(*testing.T) session.Store) {
+func Run(t *testing.T, open func(*testing.T) autologin.Store) {
 	for _, test := range []struct {
 		rule string
 		run  func(*suite)
@@ -118,10 +118,10 @@ func Run(t *testing.T, open func(*testing.T) session.Store) {
 // suite is one test of Run.
 type suite struct {
 	*testing.T
-	opener func(*testing.T) session.Store
+	opener func(*testing.T) autologin.Store
 }
 
-func (s *suite) open() session.Store {
+func (s *suite) open() autologin.Store {
 	s.Helper()
 	store := s.opener(s.T)
 	if store == nil {
@@ -155,7 +155,7 @@ func (s *suite) checkIs(call string, err, target error) {
 	}
 }
 
-func (s *suite) load(store session.Store) []byte {
+func (s *suite) load(store autologin.Store) []byte {
 	s.Helper()
 	record, err := store.Load(s.context())
 	s.check("Load", err)
@@ -172,7 +172,7 @@ func (s *suite) checkRecord(want string) {
 
 // tryLock tries to lock the record, and checks that there is a Lock or an error. The
 // Lock is unlocked at the end of the test.
-func (s *suite) tryLock(store session.Store, ctx context.Context) (session.Lock, error) {
+func (s *suite) tryLock(store autologin.Store, ctx context.Context) (autologin.Lock, error) {
 	s.Helper()
 	lock, err := store.TryLock(ctx)
 	switch {
@@ -187,7 +187,7 @@ func (s *suite) tryLock(store session.Store, ctx context.Context) (session.Lock,
 }
 
 // lock locks the record, which nobody else has locked for long.
-func (s *suite) lock(store session.Store) session.Lock {
+func (s *suite) lock(store autologin.Store) autologin.Lock {
 	s.Helper()
 	ctx := s.context()
 	for {
@@ -197,7 +197,7 @@ func (s *suite) lock(store session.Store) session.Lock {
 			return lock
 		case ctx.Err() != nil:
 			s.Fatal("the record is still locked after 30 s; Unlock must free the lock, and no other program may use the record")
-		case !errors.Is(err, session.ErrLocked):
+		case !errors.Is(err, autologin.ErrLocked):
 			s.check("TryLock of a record that is not locked", err)
 		}
 		time.Sleep(time.Millisecond)
@@ -205,7 +205,7 @@ func (s *suite) lock(store session.Store) session.Lock {
 }
 
 // checkLocked checks that a Store cannot lock the record, and does not wait.
-func (s *suite) checkLocked(name string, store session.Store) {
+func (s *suite) checkLocked(name string, store autologin.Store) {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -213,7 +213,7 @@ func (s *suite) checkLocked(name string, store session.Store) {
 	if ctx.Err() != nil {
 		s.Fatalf("TryLock by %s waited while the record was locked; it must return an error that matches ErrLocked at once", name)
 	}
-	s.checkIs("TryLock by "+name+" while the record was locked", err, session.ErrLocked)
+	s.checkIs("TryLock by "+name+" while the record was locked", err, autologin.ErrLocked)
 	if err == nil {
 		lock.Unlock()
 	}
@@ -246,7 +246,7 @@ func (s *suite) savedRecordIsLoaded() {
 	lock := s.lock(store)
 	defer lock.Unlock()
 	s.check("Save", lock.Save(s.context(), []byte("first"), time.Hour))
-	for name, store := range map[string]session.Store{"the same Store": store, "another Store": other} {
+	for name, store := range map[string]autologin.Store{"the same Store": store, "another Store": other} {
 		if got := s.load(store); string(got) != "first" {
 			s.Errorf("Load by %s returned %q while the record was locked; it must return %q", name, got, "first")
 		}
@@ -325,10 +325,10 @@ func (s *suite) unlockedChangesNothing() {
 }
 
 // checkUseless checks that lock saves and removes nothing.
-func (s *suite) checkUseless(lock session.Lock) {
+func (s *suite) checkUseless(lock autologin.Lock) {
 	s.Helper()
-	s.checkIs("Save by a lock that was unlocked or lost", lock.Save(s.context(), []byte("wrong"), time.Hour), session.ErrLockLost)
-	s.checkIs("Remove by a lock that was unlocked or lost", lock.Remove(s.context()), session.ErrLockLost)
+	s.checkIs("Save by a lock that was unlocked or lost", lock.Save(s.context(), []byte("wrong"), time.Hour), autologin.ErrLockLost)
+	s.checkIs("Remove by a lock that was unlocked or lost", lock.Remove(s.context()), autologin.ErrLockLost)
 }
 
 func (s *suite) secondUnlock() {
@@ -401,7 +401,7 @@ func (s *suite) lockOutlivesContext() {
 // record is whole. Goroutines share Stores.
 func (s *suite) savesBesideLoads() {
 	const writers, saves, readers = 8, 25, 4
-	var stores [readers]session.Store
+	var stores [readers]autologin.Store
 	for i := range stores {
 		stores[i] = s.open()
 	}
@@ -452,11 +452,11 @@ func (s *suite) savesBesideLoads() {
 }
 
 // countOne locks the record, adds one to its count and saves it.
-func (s *suite) countOne(store session.Store) error {
+func (s *suite) countOne(store autologin.Store) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	lock, err := store.TryLock(ctx)
-	for errors.Is(err, session.ErrLocked) && ctx.Err() == nil {
+	for errors.Is(err, autologin.ErrLocked) && ctx.Err() == nil {
 		time.Sleep(time.Millisecond)
 		lock, err = store.TryLock(ctx)
 	}
@@ -478,7 +478,7 @@ func (s *suite) countOne(store session.Store) error {
 }
 
 // count loads the record and returns its count.
-func (s *suite) count(store session.Store) (uint64, error) {
+func (s *suite) count(store autologin.Store) (uint64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	record, err := store.Load(ctx)

@@ -10,20 +10,20 @@ import (
 	"testing"
 	"time"
 
-	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/filescom/session/storetest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-func TestMemoryStore(t *testing.T) {
+func TestMemory(t *testing.T) {
 	t.Parallel()
 	m := &memory{}
-	storetest.Run(t, func(*testing.T) session.Store { return memoryStore{m} })
+	storetest.Run(t, func(*testing.T) autologin.Store { return m })
 }
 
-// breakableStore is a memoryStore whose lock can be taken from it.
-type breakableStore struct{ memoryStore }
+// breakableStore is a memory whose lock can be taken from it.
+type breakableStore struct{ *memory }
 
 func (s breakableStore) BreakLock() {
 	s.mu.Lock()
@@ -34,7 +34,7 @@ func (s breakableStore) BreakLock() {
 func TestBreakableStore(t *testing.T) {
 	t.Parallel()
 	m := &memory{}
-	storetest.Run(t, func(*testing.T) session.Store { return breakableStore{memoryStore{m}} })
+	storetest.Run(t, func(*testing.T) autologin.Store { return breakableStore{m} })
 }
 
 // faultVariable names the fault of a faultyStore in a process that a test starts.
@@ -61,10 +61,10 @@ func (s faultyStore) Load(ctx context.Context) ([]byte, error) {
 	return record, err
 }
 
-func (s faultyStore) TryLock(ctx context.Context) (session.Lock, error) {
+func (s faultyStore) TryLock(ctx context.Context) (autologin.Lock, error) {
 	lock, err := s.breakableStore.TryLock(ctx)
 	switch {
-	case s.fault == "TryLock waits" && err == session.ErrLocked:
+	case s.fault == "TryLock waits" && err == autologin.ErrLocked:
 		<-ctx.Done()
 		return nil, ctx.Err()
 	case s.fault == "TryLock returns nothing":
@@ -75,7 +75,7 @@ func (s faultyStore) TryLock(ctx context.Context) (session.Lock, error) {
 		return s.breakableStore.TryLock(context.Background())
 	case s.fault == "TryLock returns another error" && err != nil:
 		return nil, errors.New("busy")
-	case s.fault == "the lock excludes nobody" && err == session.ErrLocked:
+	case s.fault == "the lock excludes nobody" && err == autologin.ErrLocked:
 		return faultyLock{&memoryLock{s.memory}, s}, nil
 	case err != nil:
 		return nil, err
@@ -100,7 +100,7 @@ func (l faultyLock) Save(ctx context.Context, record []byte, ttl time.Duration) 
 		return nil
 	case fault == "Save compares no owner", fault == "the lock excludes nobody", l.owner == l.memoryLock:
 	default:
-		return session.ErrLockLost
+		return autologin.ErrLockLost
 	}
 	if ctx.Err() != nil && fault != "Save ignores its context" {
 		if fault == "an error shows the record" {
@@ -139,11 +139,11 @@ func TestRunNamesTheRuleThatAStoreBreaks(t *testing.T) {
 	t.Parallel()
 	if fault := os.Getenv(faultVariable); fault != "" {
 		m := &memory{}
-		storetest.Run(t, func(*testing.T) session.Store {
+		storetest.Run(t, func(*testing.T) autologin.Store {
 			if fault == "open returns nil" {
 				return nil
 			}
-			return faultyStore{breakableStore{memoryStore{m}}, fault}
+			return faultyStore{breakableStore{m}, fault}
 		})
 		return
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/filescom/session/filestore"
 	"github.com/filescom/session/keyringstore"
 )
@@ -36,41 +37,31 @@ func (a account) sameUser(b account) bool { return a.Origin == b.Origin && a.Use
 
 func (a account) String() string { return visible(a.User + " at " + a.Origin) }
 
-// client returns the client for the site of the account.
-func (a account) client() (*session.Client, error) {
-	return session.NewClient(session.WithSite(a.Origin), session.WithUserAgent(userAgent))
+// client returns a client for the site of the account.
+func (a account) client(opts ...session.Option) (*session.Client, error) {
+	return session.NewClient(append(opts, session.WithSite(a.Origin), session.WithUserAgent(userAgent))...)
 }
 
-// open returns the Store of the session of the account.
-func (a account) open() (session.Store, error) {
-	if a.Store != inFile {
-		return ownSite{keyringstore.New(a.Origin, a.User), a}, nil
+// open returns the Store of the account and the session in it, nil if there is none. A
+// session of another site is an error, since a record that was copied or changed must not
+// send a request to another host.
+func (a account) open(ctx context.Context) (autologin.Store, *session.Session, error) {
+	var store autologin.Store = keyringstore.New(a.Origin, a.User)
+	if a.Store == inFile {
+		path, err := filestore.DefaultPath(a.Origin, a.User)
+		if err != nil {
+			return nil, nil, err
+		}
+		store = filestore.New(path)
 	}
-	path, err := filestore.DefaultPath(a.Origin, a.User)
+	s, err := autologin.Load(ctx, store)
+	if err == nil && s != nil && !sameSite(a.Origin, s.BaseURL) {
+		err = fmt.Errorf("%s holds a session of another site, %q, for %s; remove it there, then log in again", a.place(), s.BaseURL, a)
+	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return ownSite{filestore.New(path), a}, nil
-}
-
-// ownSite is a Store that refuses a session of another site. A record that was copied or
-// changed must not send a request to another host.
-type ownSite struct {
-	session.Store
-	account account
-}
-
-// Load returns the record.
-func (o ownSite) Load(ctx context.Context) ([]byte, error) {
-	record, err := o.Store.Load(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s, err := session.LoadSession(ctx, memory(record))
-	if err == nil && s != nil && !sameSite(o.account.Origin, s.BaseURL) {
-		return nil, fmt.Errorf("%s holds a session of another site, %q, for %s; remove it there, then log in again", o.account.place(), s.BaseURL, o.account)
-	}
-	return record, nil
+	return store, s, nil
 }
 
 // sameSite reports whether two origins are equal, or both under files.com. A site of

@@ -19,107 +19,84 @@ const (
 // authentication is one login: it gets the password and the code from files, or from
 // the user at the terminal.
 type authentication struct {
-	run            context.Context // of the command; a signal ends it
-	client         *session.Client
+	client         *session.Client // it calls answer
 	account        account
 	passwordFile   string         // empty: the user types the password
 	totpSecretFile string         // empty: the user types the code
 	terminal       *terminal      // nil: nobody is asked
-	codes          *authenticator // nil before the first code
+	codes          *authenticator // nil before the first code of the file
 
 	password  string
-	challenge *session.TwoFactorError // nil: no code is required so far
+	challenge *session.TwoFactorError // nil: the user has to type no code so far
 	typedCode string                  // empty: none was typed since the last attempt
 	refusals  int
 }
 
-// login is a Source.Login. It returns a question if the user has to type the password or
-// a code. After a wrong code it asks for a code alone.
-func (a *authentication) login(ctx context.Context) (*session.Session, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(a.run, func() { cancel(context.Cause(a.run)) })()
-	for {
-		params, err := a.params(ctx)
-		if err != nil {
-			return nil, err
-		}
-		stop := startWaiting(a.account.Origin)
-		s, err := a.client.Create(ctx, params)
-		stop()
-		if err == nil {
-			return s, nil
-		}
-		if err := a.refused(params, err); err != nil {
-			return nil, err
-		}
-	}
+// newAuthentication returns a login by files, and by a terminal where there is no file.
+func newAuthentication(a account, passwordFile, totpSecretFile string, t *terminal) (*authentication, error) {
+	login := &authentication{account: a, passwordFile: passwordFile, totpSecretFile: totpSecretFile, terminal: t}
+	var err error
+	login.client, err = a.client(session.WithOTP(login.answer))
+	return login, err
 }
 
-// params returns the parameters of the next attempt.
-func (a *authentication) params(ctx context.Context) (session.CreateParams, error) {
+// question returns what the user has to type before the next attempt, and where it goes, nil
+// if nothing is missing.
+func (a *authentication) question() (prompt string, answer *string) {
+	switch {
+	case a.passwordFile == "" && a.password == "":
+		return fmt.Sprintf("Password of %s: ", a.account), &a.password
+	case a.challenge != nil && a.typedCode == "":
+		return describe(a.challenge), &a.typedCode
+	}
+	return "", nil
+}
+
+// params returns the parameters of the next attempt. After a wrong code they have another
+// code alone.
+func (a *authentication) params() (session.CreateParams, error) {
 	if a.password == "" {
-		if a.passwordFile == "" {
-			return session.CreateParams{}, a.passwordQuestion()
-		}
 		var err error
 		if a.password, err = readPassword(a.passwordFile); err != nil {
 			return session.CreateParams{}, err
 		}
 	}
 	params := session.CreateParams{Username: a.account.User, Password: a.password}
-	if a.challenge == nil {
-		return params, nil
+	if a.challenge != nil {
+		params = a.challenge.Answer(params, a.typedCode)
 	}
-	code, err := a.code(ctx)
-	if err != nil {
-		return session.CreateParams{}, err
-	}
-	return a.challenge.Answer(params, code), nil
+	return params, nil
 }
 
-func (a *authentication) passwordQuestion() question {
-	return question{fmt.Sprintf("Password of %s: ", a.account), &a.password}
-}
-
-// code returns the second factor.
-func (a *authentication) code(ctx context.Context) (string, error) {
-	byFile := a.totpSecretFile != ""
-	switch {
-	case byFile && offersTOTP(a.challenge):
-		if a.codes == nil {
-			secret, err := readTOTPSecret(a.totpSecretFile)
-			if err != nil {
-				return "", err
-			}
-			a.codes = &authenticator{secret: secret}
+// answer is an OTPFunc. It returns the code of the file. If the user has to type one, the
+// challenge is the error.
+func (a *authentication) answer(_ context.Context, challenge *session.TwoFactorError) (string, error) {
+	if a.totpSecretFile == "" || !offersTOTP(challenge) {
+		return "", challenge
+	}
+	if a.codes == nil {
+		secret, err := readTOTPSecret(a.totpSecretFile)
+		if err != nil {
+			return "", err
 		}
-		return a.codes.code(ctx)
-	case a.typedCode != "":
-		code := a.typedCode
-		a.typedCode = ""
-		return code, nil
-	case a.terminal != nil:
-		return "", question{describe(a.challenge), &a.typedCode}
-	case byFile:
-		return "", fmt.Errorf("the site requires a second factor by %s, which a TOTP secret does not answer; run %s at a terminal", strings.Join(a.challenge.Methods, " or "), a.account.loginCommand())
+		a.codes = &authenticator{secret: secret}
 	}
-	return "", fmt.Errorf("the site requires a second factor; give login --totp-secret-file F, or run %s at a terminal", a.account.loginCommand())
+	return a.codes.code()
 }
 
 // refused prepares the next attempt after a refusal. It returns err if there is no next
 // attempt.
-func (a *authentication) refused(params session.CreateParams, err error) error {
-	hadCode := a.challenge != nil
-	challenge := challengeOf(err)
-	if challenge != nil {
-		a.challenge = challenge
-		if !hadCode {
-			return nil // a demand, not a refusal
-		}
-	}
-	wrongCode := hadCode && (challenge != nil || errors.Is(err, session.ErrOneTimePasswordIncorrect))
+func (a *authentication) refused(ctx context.Context, params session.CreateParams, err error) error {
+	a.typedCode = ""
+	wrongCode := errors.Is(err, session.ErrOneTimePasswordIncorrect)
 	wrongPassword := errors.Is(err, session.ErrInvalidUsernameOrPassword)
+	if challenge := challengeOf(err); challenge != nil && a.codes == nil {
+		a.challenge = challenge
+		if params.OTP == "" { // a demand, not a refusal
+			return a.canAsk()
+		}
+		wrongCode = true
+	}
 	if !wrongCode && !wrongPassword || errors.Is(err, session.ErrLockedOut) {
 		return err
 	}
@@ -133,10 +110,24 @@ func (a *authentication) refused(params session.CreateParams, err error) error {
 	if a.terminal != nil {
 		a.terminal.say(a.refusalText(wrongCode))
 	}
-	if !wrongCode {
+	switch {
+	case !wrongCode:
 		a.password, a.challenge = "", nil
+	case a.codes != nil:
+		return a.codes.wait(ctx)
 	}
 	return nil
+}
+
+// canAsk returns an error if nobody can type the code.
+func (a *authentication) canAsk() error {
+	switch {
+	case a.terminal != nil:
+		return nil
+	case a.totpSecretFile != "":
+		return fmt.Errorf("the site requires a second factor by %s, which a TOTP secret does not answer; run %s at a terminal", strings.Join(a.challenge.Methods, " or "), a.account.loginCommand())
+	}
+	return fmt.Errorf("the site requires a second factor; give login --totp-secret-file F, or run %s at a terminal", a.account.loginCommand())
 }
 
 // mayTryAgain reports whether another attempt can succeed. A second one with the password

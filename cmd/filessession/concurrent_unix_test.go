@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/filescom/session/filestore"
 	"github.com/filescom/session/sessiontest"
 	"github.com/stretchr/testify/assert"
@@ -296,7 +297,7 @@ func TestAHeaderThatALogoutOvertakesLeavesNoSession(t *testing.T) {
 }
 
 // lockAccounts keeps other runs from changing the list of accounts.
-func (f *fixture) lockAccounts(t *testing.T) session.Lock {
+func (f *fixture) lockAccounts(t *testing.T) autologin.Lock {
 	t.Helper()
 	lock, err := filestore.New(f.path("config/filessession/accounts.json")).TryLock(t.Context())
 	require.NoError(t, err)

@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 )
 
 // explain returns a sentence with the problem and a way out of it. It shows no secret.
@@ -30,8 +31,8 @@ func plain(err error) string {
 	return strings.NewReplacer(
 		": session: ", ": ", "invalid parameters: ", "",
 		"WithSite: base URL", "the site", "WithSite: ", "",
-		"load from the Store: ", "", "save to the Store: ", "", "lock the Store: ", "", "remove from the Store: ", "",
-		"by another process that shares the Store", "by another run",
+		"read the stored session: ", "", "save the session: ", "", "lock the stored session: ", "", "remove the stored session: ", "",
+		"another process that shares the session", "another run",
 		"its files need a folder, so use another path", "remove it, since a folder is needed there",
 		", or use another path", "",
 		"keep the session in a file by filestore", "run login with --store file to keep the session in a private file",
@@ -87,7 +88,7 @@ func explainRefusal(err error) string {
 // explain names the refused part and the place to change it, and counts the attempts.
 func (e *refusalError) explain() string {
 	text := "the user name or the password is wrong"
-	before := strings.Contains(e.err.Error(), "another process that shares the Store")
+	before := strings.Contains(e.err.Error(), "this answer is remembered")
 	switch {
 	case !errors.Is(e.err, session.ErrInvalidUsernameOrPassword):
 		text = "the code is wrong or too old"
@@ -120,11 +121,10 @@ func nameOfFile(name string) string {
 // and returns "" for any other.
 func explainAnswer(err error) string {
 	var (
-		backoff *session.BackoffError
+		backoff *autologin.BackoffError
 		moved   *session.RegionMismatchError
 		dns     *net.DNSError
 		answer  *session.APIError
-		silent  unreachableError
 		unclear unclearLogin
 	)
 	errors.As(err, &answer)
@@ -139,7 +139,7 @@ func explainAnswer(err error) string {
 		return fmt.Sprintf("there were too many requests; try again in %v", cmp.Or(answer.RetryAfter, time.Minute))
 	case errors.As(err, &dns):
 		return "there is no host " + dns.Name + "; check the name of the site, and the network"
-	case errors.Is(err, session.ErrNotSent), errors.As(err, &silent):
+	case errors.Is(err, session.ErrNotSent), answer == nil && errors.Is(err, session.ErrOutcomeUnknown):
 		return "the site cannot be reached: " + plain(err)
 	case answer != nil && (answer.StatusCode == http.StatusNotFound || answer.StatusCode == http.StatusMethodNotAllowed):
 		return "no Files.com site answers there; check its name: " + plain(err)

@@ -51,7 +51,7 @@ func TestAFailureOfStatusAndLogoutIsASentence(t *testing.T) {
 		command, says string
 		fault         sessiontest.Fault
 	}{
-		{"status", "the site has failed; try again later: ", sessiontest.Fault{Method: "GET", Status: 503}},
+		{"status", "the site has failed; try again later: ", sessiontest.Fault{Method: "GET", Status: 503, Times: 3}},
 		{"logout", "the site has failed; try again later: ", sessiontest.Fault{Method: "DELETE", Status: 503, Times: 3}},
 		{"status", "the site redirects to another address; check its name, ", sessiontest.Fault{Method: "GET", Status: 302}},
 		{"status", "the site refuses the request and does not say why; ", sessiontest.Fault{Method: "GET", Status: 401, Body: "<html>"}},
@@ -71,7 +71,7 @@ func TestALoginWithoutASessionInItsAnswerIsASentence(t *testing.T) {
 	args := []string{"login", "--url", f.URL, "--user", "alice", "--store", "file", "--password-file", "password"}
 	for _, says := range []string{
 		"^filessession: the answer holds no session; check the name of the site, .*; a session may have been made, which ends by itself\n$",
-		"^filessession: the last login failed: the answer holds no session; .* by another run: 201 Created: invalid response .*. Try again in [12]s\n$",
+		"^filessession: the last login failed: the answer holds no session; .*: 201 Created; another run tried to log in. Try again in [12]s\n$",
 	} {
 		_, stderr, status := f.run(args...)
 		assert.Equal(t, 1, status)

@@ -15,32 +15,34 @@ import (
 // totpStep is how long a code of an authenticator is valid.
 const totpStep = 30 * time.Second
 
-// authenticator makes the codes of a TOTP secret, and no code twice, since the API
-// accepts each one once.
+// authenticator makes the codes of a TOTP secret.
 type authenticator struct {
 	secret string    // in base32
 	used   time.Time // the start of the step of the last code
 }
 
-// code returns the next code. It waits if the code of this step was used.
-func (a *authenticator) code(ctx context.Context) (string, error) {
-	step := time.Now().Truncate(totpStep)
-	if !step.After(a.used) {
-		step = a.used.Add(totpStep)
-		stop := startWaiting("the next code of the TOTP secret")
-		defer stop()
-		select {
-		case <-time.After(time.Until(step)):
-		case <-ctx.Done():
-			return "", context.Cause(ctx)
-		}
-	}
-	code, err := totp.GenerateCode(a.secret, step)
+// code returns the code of this step.
+func (a *authenticator) code() (string, error) {
+	a.used = time.Now().Truncate(totpStep)
+	code, err := totp.GenerateCode(a.secret, a.used)
 	if err != nil {
 		return "", errors.New("the file of --totp-secret-file holds no TOTP secret; write the secret as the site shows it, in base32 (A-Z and 2-7)")
 	}
-	a.used = step
 	return code, nil
+}
+
+// wait waits until there is another code than the last one, since the API accepts each
+// code once.
+func (a *authenticator) wait(ctx context.Context) error {
+	defer startWaiting("the next code of the TOTP secret")()
+	for next := a.used.Add(totpStep); time.Now().Before(next); {
+		select {
+		case <-time.After(time.Until(next)):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
 }
 
 // offersTOTP reports whether a code of an authenticator answers the challenge.
@@ -77,7 +79,6 @@ func challengeOf(err error) *session.TwoFactorError {
 	var challenge *session.TwoFactorError
 	var answer *session.APIError
 	switch {
-	case errors.Is(err, session.ErrOneTimePasswordIncorrect):
 	case errors.As(err, &challenge):
 		return challenge
 	case errors.As(err, &answer) && strings.HasSuffix(answer.Type, "code-already-sent"):

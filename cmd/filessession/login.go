@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/filescom/session"
@@ -52,7 +51,11 @@ func runLogin(ctx context.Context, selected *selection, flags *loginFlags) error
 	if err != nil {
 		return err
 	}
-	login, err := newAuthentication(ctx, a, flags)
+	terminal, err := openTerminal()
+	if err != nil && flags.passwordFile == "" {
+		return err
+	}
+	login, err := newAuthentication(a, flags.passwordFile, flags.totpSecretFile, terminal)
 	if err != nil {
 		return err
 	}
@@ -127,35 +130,14 @@ func (s *selection) accountToLogIn(accounts []account, flags *loginFlags) (accou
 	return a, remember(&a.TOTPSecretFile, flags.totpSecretFile)
 }
 
-// newAuthentication returns a login by the files of the flags, or by the terminal where
-// there is no file.
-func newAuthentication(ctx context.Context, a account, flags *loginFlags) (*authentication, error) {
-	client, err := a.client()
-	if err != nil {
-		return nil, usageError(strings.TrimPrefix(err.Error(), "session: "))
-	}
-	login := &authentication{run: ctx, client: client, account: a, passwordFile: flags.passwordFile, totpSecretFile: flags.totpSecretFile}
-	if login.terminal, err = openTerminal(); err != nil && flags.passwordFile == "" {
-		return nil, err
-	}
-	return login, nil
-}
-
 // logInAnew logs in. If another run logs in meanwhile, it uses the session of that run. It
 // returns the new session and the one that it replaced, nil if there was none.
 func logInAnew(ctx context.Context, login *authentication) (s, old *session.Session, err error) {
-	store, err := login.account.open()
+	store, old, err := login.account.open(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	old, err = session.LoadSession(ctx, store)
-	if err != nil {
-		return nil, nil, err
-	}
-	if old != nil {
-		store = keptUntilReplaced{withoutSession{store, old.ID}}
-	}
-	s, own, err := login.logIn(ctx, store)
+	s, own, err := login.logIn(ctx, store, old)
 	if !own {
 		old = nil // the run that replaced it ends it
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/spf13/cobra"
 )
 
@@ -59,20 +60,15 @@ func runLogout(ctx context.Context, selected *selection) error {
 
 // logOut ends the session of the account, and removes it from its Store.
 func (a account) logOut(ctx context.Context, client *session.Client) error {
-	store, err := a.open()
+	store, _, err := a.open(ctx)
 	if err != nil {
 		return err
 	}
-	other := "another run, which logs in as " + a.User
-	stop := startWaiting(other)
-	defer stop()
-	src := &session.Source{
-		Store: waitFor(store, other),
-		Logout: func(ctx context.Context, s *session.Session) error {
-			stop()
-			defer startWaiting(s.BaseURL)()
-			return client.Delete(ctx, s)
-		},
+	if err := a.awaitUnlock(ctx, store); err != nil {
+		return err
 	}
+	defer startWaiting(a.Origin)()
+	src := autologin.New(client, session.CreateParams{}) // it does not log in
+	src.Store = store
 	return src.Revoke(ctx)
 }

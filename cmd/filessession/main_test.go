@@ -239,7 +239,7 @@ func TestOnlyAnAnswerOfTheAPICountsAsWorking(t *testing.T) {
 		status int
 		says   string
 	}{
-		{sessiontest.Fault{Method: "GET", Status: 502, Body: sessiontest.EdgeHTML}, 1, "works  unknown"},
+		{sessiontest.Fault{Method: "GET", Status: 502, Body: sessiontest.EdgeHTML, Times: 3}, 1, "works  unknown"},
 		{sessiontest.Fault{Method: "GET", Status: 401, Body: "<html>"}, 1, "works  unknown"},
 		{sessiontest.Fault{Method: "GET", Status: 403, Body: `{"type":"not-authorized/insufficient-permission-for-params","http-code":403}`}, 0, "works  yes"},
 	} {

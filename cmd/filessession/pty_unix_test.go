@@ -252,20 +252,27 @@ func TestAWrongCodeAsksForACodeAndNotForThePassword(t *testing.T) {
 
 func TestTheCodeOfAnEarlierSMSIsAccepted(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t)
-	s := f.login(t, "sms")
-	s.await("Password of")
-	s.enter(password + "\n")
-	s.await("Code (from the SMS): ")
-	s.enter("\x03")
-	require.Equal(t, 130, s.status())
-	s = f.login(t, "sms")
-	s.await("Password of")
-	s.enter(password + "\n")
-	s.await("Code (from the SMS): ")
-	s.enter(code + "\n")
-	assert.Zero(t, s.status())
-	assert.Equal(t, 1, f.Counts().SMS)
+	for _, byFile := range []bool{false, true} {
+		f := newFixture(t)
+		logIn := func() *screen {
+			if byFile {
+				return f.login(t, "sms", "--password-file", "password")
+			}
+			s := f.login(t, "sms")
+			s.await("Password of")
+			s.enter(password + "\n")
+			return s
+		}
+		s := logIn()
+		s.await("Code (from the SMS): ")
+		s.enter("\x03")
+		require.Equal(t, 130, s.status())
+		s = logIn()
+		s.await("Code (from the SMS): ")
+		s.enter(code + "\n")
+		assert.Zero(t, s.status())
+		assert.Equal(t, 1, f.Counts().SMS)
+	}
 }
 
 func TestThreeRefusalsEndTheLogin(t *testing.T) {

@@ -82,7 +82,7 @@ func updateState(ctx context.Context, change func(*state)) error {
 	if err != nil {
 		return err
 	}
-	lock, err := waitFor(file, "another run, which changes the list of accounts").lock(ctx)
+	lock, err := waitForLock(ctx, file, "another run, which changes the list of accounts")
 	if err != nil {
 		return stateError{err}
 	}

@@ -80,7 +80,10 @@ func (a account) report(ctx context.Context) (report, error) {
 	if a.PasswordFile != "" {
 		r.Files = slices.DeleteFunc([]string{a.PasswordFile, a.TOTPSecretFile}, func(path string) bool { return path == "" })
 	}
-	s, err := a.check(ctx)
+	_, s, err := a.open(ctx)
+	if err == nil {
+		s, err = a.check(ctx, s)
+	}
 	if s != nil {
 		r.Site = s.BaseURL
 		if !s.TimeoutAt.IsZero() {

@@ -1,9 +1,9 @@
 // Command daemon calls Files.com again and again until SIGINT or SIGTERM, and then
 // logs out. It renews its session by itself.
 //
-// Without flags it calls a fake server that it starts itself. That server ends the
-// session twice. With -url it calls a real site, and takes the password from
-// FILES_PASSWORD.
+// Without FILES_SITE it calls a fake server that it starts itself. That server ends the
+// session twice. With FILES_SITE, such as mysite for mysite.files.com, it acts for
+// FILES_USERNAME with FILES_PASSWORD there.
 package main
 
 import (
@@ -21,35 +21,36 @@ import (
 	"time"
 
 	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/filescom/session/sessiontest"
 )
 
 func main() {
-	url := flag.String("url", "", "origin of the site, such as https://mysite.files.com")
-	user := flag.String("user", os.Getenv("FILES_USERNAME"), "user name (default FILES_USERNAME); the password is FILES_PASSWORD")
 	every := flag.Duration("every", time.Second, "time between two calls")
 	calls := flag.Int("calls", 0, "number of calls; 0: until a signal")
 	flag.Parse()
 	log.SetFlags(log.Ltime)
+	slog.SetLogLoggerLevel(slog.LevelDebug) // shows each login and each renewal
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	params := session.CreateParams{Username: *user, Password: os.Getenv("FILES_PASSWORD")}
+	site := os.Getenv("FILES_SITE")
+	params := session.CreateParams{Username: os.Getenv("FILES_USERNAME"), Password: os.Getenv("FILES_PASSWORD")}
 	after := func(call int) {}
-	if *url == "" {
+	if site == "" {
 		params = session.CreateParams{Username: "alice", Password: "secret"}
 		srv := sessiontest.NewServer(sessiontest.User{Username: params.Username, Password: params.Password})
 		defer srv.Close()
-		*url = srv.URL
-		log.Print("a fake Files.com is at ", srv.URL)
+		site = srv.URL
+		log.Print("a fake Files.com is at ", site)
 		after = func(call int) {
 			if call == 3 || call == 6 {
 				log.Print("the server ends the session")
-				srv.Expire(srv.Sessions()[0])
+				srv.ExpireUser(params.Username)
 			}
 		}
 	}
-	if err := run(ctx, *url, params, *every, *calls, after); err != nil {
+	if err := run(ctx, site, params, *every, *calls, after); err != nil {
 		log.Print(err)
 		stop()
 		os.Exit(1)
@@ -57,29 +58,24 @@ func main() {
 }
 
 // run calls the API until ctx ends, then logs out.
-func run(ctx context.Context, url string, params session.CreateParams, every time.Duration, calls int, after func(call int)) (err error) {
-	c, err := session.NewClient(session.WithSite(url), session.WithUserAgent("daemon-example/1"))
+func run(ctx context.Context, site string, params session.CreateParams, every time.Duration, calls int, after func(call int)) (err error) {
+	c, err := session.NewClient(session.WithSite(site), session.WithUserAgent("daemon-example/1"))
 	if err != nil {
 		return err
 	}
-	src := &session.Source{
-		Login: func(ctx context.Context) (*session.Session, error) {
-			log.Print("logging in")
-			return c.Create(ctx, params)
-		},
-		Logger: slog.Default(), // nothing else reports a renewal that fails
-	}
-	defer func() { // Close has 5 s of its own when ctx has ended
+	src := autologin.New(c, params)
+	src.Logger = slog.Default() // nothing else reports a renewal that fails
+	defer func() {              // Close has 5 s of its own when ctx has ended
 		if gone := src.Close(ctx); gone != nil {
 			err = errors.Join(err, gone)
 			return
 		}
 		log.Print("done")
 	}()
-	hc := &http.Client{Transport: &session.Transport{Source: src}, Timeout: time.Minute}
+	hc := &http.Client{Transport: &autologin.Transport{Source: src}, Timeout: time.Minute}
 	for call := 1; calls == 0 || call <= calls; call++ {
-		err := list(ctx, src, hc)
-		var later *session.BackoffError
+		err := list(ctx, hc, c.BaseURL())
+		var later *autologin.BackoffError
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -102,13 +98,9 @@ func run(ctx context.Context, url string, params session.CreateParams, every tim
 	return nil
 }
 
-// list asks for the root folder, at the origin of the session.
-func list(ctx context.Context, src *session.Source, hc *http.Client) error {
-	s, err := src.Session(ctx)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.BaseURL+"/api/rest/v1/folders/?per_page=1", nil)
+// list asks for the root folder.
+func list(ctx context.Context, hc *http.Client, origin string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, origin+"/api/rest/v1/folders/?per_page=1", nil)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"net/http"
 	"testing"
 	"time"
 
@@ -17,7 +18,7 @@ func TestTheDaemonLogsInAgainAfterASessionEndsAndLogsOut(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	err := run(ctx, srv.URL, session.CreateParams{Username: "alice", Password: "secret"}, time.Millisecond, 0, func(call int) {
 		if call%2 == 0 {
-			srv.Expire(srv.Sessions()[0])
+			srv.ExpireUser("alice")
 		}
 		if call == 9 {
 			cancel() // as a signal does
@@ -28,15 +29,30 @@ func TestTheDaemonLogsInAgainAfterASessionEndsAndLogsOut(t *testing.T) {
 	assert.Equal(t, 5, srv.Counts().Logins)
 }
 
-func TestTheDaemonGoesOnAfterALoginThatFails(t *testing.T) {
+// after3 ends the session after the third call, and makes the next login fail.
+func after3(srv *sessiontest.Server, fault sessiontest.Fault) func(call int) {
+	fault.Method, fault.Status = "POST", 503
+	return func(call int) {
+		if call == 3 {
+			srv.Inject(fault)
+			srv.ExpireUser("alice")
+		}
+	}
+}
+
+func TestACallWaitsForALoginThatMayStartSoon(t *testing.T) {
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
 	defer srv.Close()
-	err := run(t.Context(), srv.URL, session.CreateParams{Username: "alice", Password: "secret"}, time.Millisecond, 9, func(call int) {
-		if call == 3 {
-			srv.Expire(srv.Sessions()[0])
-			srv.Inject(sessiontest.Fault{Method: "POST", Status: 503})
-		}
-	})
+	err := run(t.Context(), srv.URL, session.CreateParams{Username: "alice", Password: "secret"}, time.Millisecond, 9, after3(srv, sessiontest.Fault{}))
+	assert.NoError(t, err)
+	assert.Equal(t, sessiontest.Counts{Logins: 2, Logouts: 1}, srv.Counts())
+}
+
+func TestTheDaemonGoesOnWhileNoLoginMayStart(t *testing.T) {
+	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
+	defer srv.Close()
+	err := run(t.Context(), srv.URL, session.CreateParams{Username: "alice", Password: "secret"}, time.Millisecond, 9,
+		after3(srv, sessiontest.Fault{Header: http.Header{"Retry-After": {"60"}}}))
 	assert.NoError(t, err)
 	assert.Equal(t, sessiontest.Counts{Logins: 1}, srv.Counts())
 }

@@ -1,5 +1,5 @@
 // Command list is the program of the README: it logs in, lists the root folder and
-// logs out. FILES_URL names the site, such as https://mysite.files.com.
+// logs out. FILES_SITE names the site, such as mysite for mysite.files.com.
 package main
 
 import (
@@ -11,42 +11,32 @@ import (
 	"os/signal"
 
 	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := list(ctx, os.Getenv("FILES_URL")); err != nil { // such as https://mysite.files.com
+	c, err := session.NewClient(session.WithSite(os.Getenv("FILES_SITE"))) // mysite, files.example.com or https://…
+	if err != nil {
 		log.Fatal(err)
 	}
-}
-
-func list(ctx context.Context, site string) error {
-	c, err := session.NewClient(session.WithSite(site))
+	src := autologin.New(c, session.CreateParams{Username: os.Getenv("FILES_USERNAME"), Password: os.Getenv("FILES_PASSWORD")})
+	hc := &http.Client{Transport: &autologin.Transport{Source: src}} // logs in, and again when the session has ended
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.BaseURL()+"/api/rest/v1/folders/", nil)
 	if err != nil {
-		return err
-	}
-	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) {
-		return c.Create(ctx, session.CreateParams{Username: os.Getenv("FILES_USERNAME"), Password: os.Getenv("FILES_PASSWORD")})
-	}}
-	defer src.Close(ctx)       // logs out, even after ^C
-	s, err := src.Session(ctx) // logs in
-	if err != nil {
-		return err
-	}
-	hc := &http.Client{Transport: &session.Transport{Source: src}} // sends the session, and logs in again when it has ended
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.BaseURL+"/api/rest/v1/folders/", nil)
-	if err != nil {
-		return err
+		log.Fatal(err)
 	}
 	resp, err := hc.Do(req)
+	if err == nil {
+		defer resp.Body.Close()
+		err = session.CheckResponse(resp)
+	}
+	if err == nil {
+		_, err = io.Copy(os.Stdout, resp.Body)
+	}
+	src.Close(ctx) // logs out, even after ^C
 	if err != nil {
-		return err
+		log.Fatal(err)
 	}
-	defer resp.Body.Close()
-	if err := session.CheckResponse(resp); err != nil {
-		return err
-	}
-	_, err = io.Copy(os.Stdout, resp.Body)
-	return err
 }

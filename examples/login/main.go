@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/filescom/session/sessiontest"
 )
 
@@ -76,7 +77,7 @@ func run(ctx context.Context, params session.CreateParams, opts ...session.Optio
 
 // list asks for the root folder.
 func list(ctx context.Context, s *session.Session) (status string, err error) {
-	hc := &http.Client{Transport: &session.Transport{Source: session.StaticSource(s)}}
+	hc := &http.Client{Transport: &autologin.Transport{Source: autologin.Static(s)}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.BaseURL+"/api/rest/v1/folders/?per_page=1", nil)
 	if err != nil {
 		return "", err

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 )
 
 // callTimeout limits a call to Files.com on behalf of a user.
@@ -20,7 +21,7 @@ const callTimeout = 20 * time.Second
 type user struct {
 	name   string
 	base   string // origin of the API that created the session
-	source *session.Source
+	source *autologin.Source
 	client *http.Client
 }
 
@@ -29,12 +30,12 @@ type user struct {
 // source cannot log in again, since this server keeps no password: when the
 // session ends, the user signs in again.
 func newUser(name string, s *session.Session, base http.RoundTripper) *user {
-	source := session.StaticSource(s)
+	source := autologin.Static(s)
 	return &user{
 		name:   name,
 		base:   s.BaseURL,
 		source: source,
-		client: &http.Client{Transport: &session.Transport{Source: source, Base: base}, Timeout: callTimeout},
+		client: &http.Client{Transport: &autologin.Transport{Source: source, Base: base}, Timeout: callTimeout},
 	}
 }
 

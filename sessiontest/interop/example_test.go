@@ -9,6 +9,7 @@ import (
 	files "github.com/Files-com/files-sdk-go/v3"
 	"github.com/Files-com/files-sdk-go/v3/folder"
 	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/filescom/session/sessiontest"
 )
 
@@ -25,9 +26,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) {
-		return c.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"})
-	}}
+	src := autologin.New(c, session.CreateParams{Username: "alice", Password: "secret"})
 	defer src.Close(ctx)
 
 	list := func() error {
@@ -36,7 +35,7 @@ func Example() {
 			return err
 		}
 		config := files.Config{EndpointOverride: s.BaseURL, SessionId: s.ID, UserAgent: s.UserAgent}.Init().
-			SetCustomClient(&http.Client{Transport: &session.Transport{Source: src}})
+			SetCustomClient(&http.Client{Transport: &autologin.Transport{Source: src}})
 		it, err := (&folder.Client{Config: config}).ListFor(files.FolderListForParams{Path: "/"}, files.WithContext(ctx))
 		if err != nil {
 			return err

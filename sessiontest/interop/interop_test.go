@@ -5,8 +5,8 @@
 package interop
 
 import (
-	"context"
 	"errors"
+	"io"
 	"net/http"
 	"os/exec"
 	"testing"
@@ -16,6 +16,7 @@ import (
 	"github.com/Files-com/files-sdk-go/v3/folder"
 	sdk "github.com/Files-com/files-sdk-go/v3/session"
 	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/filescom/session/sessiontest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -33,6 +34,12 @@ func list(config files.Config) error {
 	for it.Next() {
 	}
 	return it.Err()
+}
+
+func newSource(t *testing.T, srv *sessiontest.Server) *autologin.Source {
+	c, err := session.NewClient(session.WithSite(srv.URL))
+	require.NoError(t, err)
+	return autologin.New(c, session.CreateParams{Username: "alice", Password: "secret"})
 }
 
 func TestTheOfficialSDKLogsInAndOutOfTheFakeServer(t *testing.T) {
@@ -78,10 +85,8 @@ func TestTheOfficialSDKListsAFolderWithOurSession(t *testing.T) {
 func TestTheOfficialSDKStaysLoggedInThroughOurTransport(t *testing.T) {
 	srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
 	defer srv.Close()
-	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) {
-		return session.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"}, session.WithSite(srv.URL))
-	}}
-	through := files.Config{EndpointOverride: srv.URL}.Init().SetCustomClient(&http.Client{Transport: &session.Transport{Source: src}})
+	src := newSource(t, srv)
+	through := files.Config{EndpointOverride: srv.URL}.Init().SetCustomClient(&http.Client{Transport: &autologin.Transport{Source: src}})
 	for range 20 {
 		require.NoError(t, list(through))
 		srv.Expire(srv.Sessions()[0])
@@ -89,6 +94,61 @@ func TestTheOfficialSDKStaysLoggedInThroughOurTransport(t *testing.T) {
 	assert.Equal(t, 20, srv.Counts().Logins)
 	require.NoError(t, src.Close(t.Context()))
 	assert.Empty(t, srv.Sessions())
+}
+
+// readOnce hides that a body can be read again, as some RoundTrippers do.
+type readOnce struct{ http.RoundTripper }
+
+func (t readOnce) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.GetBody = nil
+	return t.RoundTripper.RoundTrip(r)
+}
+
+func TestNoCallOfTheOfficialSDKFailsWhenTheSessionEndsAtEveryThirdOne(t *testing.T) {
+	for name, wrap := range map[string]func(http.RoundTripper) http.RoundTripper{
+		"bodies that can be read again": func(rt http.RoundTripper) http.RoundTripper { return rt },
+		"bodies that cannot":            func(rt http.RoundTripper) http.RoundTripper { return readOnce{rt} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := sessiontest.NewServer(sessiontest.User{Username: "alice", Password: "secret"})
+			defer srv.Close()
+			var bodies []string
+			srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				if r.Method == http.MethodGet {
+					w.Write([]byte("[]"))
+					return
+				}
+				body, err := io.ReadAll(r.Body)
+				assert.NoError(t, err)
+				bodies = append(bodies, string(body))
+				w.Write([]byte("{}"))
+			})
+			src := newSource(t, srv)
+			hc := &http.Client{Transport: wrap(&autologin.Transport{Source: src})}
+			through := files.Config{EndpointOverride: srv.URL}.Init().SetCustomClient(hc)
+			const calls = 60
+			var sent []string
+			for i := 1; i <= calls; i++ {
+				if i%3 == 0 {
+					assert.Equal(t, 1, srv.ExpireUser("alice"))
+				}
+				if i%2 == 0 {
+					require.NoError(t, list(through), "call %d", i)
+					continue
+				}
+				when := time.Unix(int64(i), 0).UTC()
+				_, err := (&folder.Client{Config: through}).Create(files.FolderCreateParams{Path: "folder", ProvidedMtime: &when})
+				require.NoError(t, err, "call %d", i)
+				sent = append(sent, `{"provided_mtime":"`+when.Format(time.RFC3339)+`"}`)
+			}
+			assert.Equal(t, sent, bodies)
+			assert.Equal(t, 1+calls/3, srv.Counts().Logins)
+			require.NoError(t, src.Close(t.Context()))
+			assert.Empty(t, srv.Sessions())
+		})
+	}
 }
 
 // A session that the SDK knows keeps it from sending the API key of the
@@ -104,13 +164,11 @@ func TestTheOfficialSDKSendsNoAPIKeyBesideOurSession(t *testing.T) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Write([]byte("[]"))
 	})
-	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) {
-		return session.Create(ctx, session.CreateParams{Username: "alice", Password: "secret"}, session.WithSite(srv.URL))
-	}}
+	src := newSource(t, srv)
 	defer src.Close(t.Context())
 	s, err := src.Session(t.Context())
 	require.NoError(t, err)
-	hc := &http.Client{Transport: &session.Transport{Source: src}}
+	hc := &http.Client{Transport: &autologin.Transport{Source: src}}
 	through := files.Config{EndpointOverride: srv.URL, SessionId: s.ID, UserAgent: s.UserAgent}.Init().SetCustomClient(hc)
 	require.NoError(t, list(through))
 	srv.Expire(s.ID)

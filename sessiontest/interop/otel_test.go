@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/filescom/session/sessiontest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -105,15 +106,11 @@ func TestOpenTelemetryRecordsTheCallsOfATransportWithoutSecrets(t *testing.T) {
 	parents := make(chan string, 10)
 	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { parents <- r.Header.Get("Traceparent") })
 	r := newRecorder(t)
+	c, err := session.NewClient(session.WithSite(srv.URL))
+	require.NoError(t, err)
+	src := autologin.New(c, session.CreateParams{Username: "alice", Password: "correct-horse-battery"})
 	var ids []string
-	src := &session.Source{Login: func(ctx context.Context) (*session.Session, error) {
-		s, err := session.Create(ctx, session.CreateParams{Username: "alice", Password: "correct-horse-battery"}, session.WithSite(srv.URL))
-		if err == nil {
-			ids = append(ids, s.ID)
-		}
-		return s, err
-	}}
-	hc := &http.Client{Transport: &session.Transport{Source: src, Base: r.transport()}}
+	hc := &http.Client{Transport: &autologin.Transport{Source: src, Base: r.transport()}}
 	ctx, span := r.provider.Tracer("test").Start(t.Context(), "parent")
 	traceID := span.SpanContext().TraceID().String()
 	get := func() (int, error) {
@@ -132,6 +129,7 @@ func TestOpenTelemetryRecordsTheCallsOfATransportWithoutSecrets(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, http.StatusOK, status)
 		assert.True(t, strings.HasPrefix(<-parents, "00-"+traceID+"-"), "the call belongs to the caller's trace")
+		ids = append(ids, srv.Sessions()...)
 		srv.ExpireUser("alice")
 	}
 	assert.Equal(t, []string{"GET 200", "GET 401", "GET 200"}, r.requests(), "the repeated call has a span of its own")
@@ -139,8 +137,9 @@ func TestOpenTelemetryRecordsTheCallsOfATransportWithoutSecrets(t *testing.T) {
 		assert.Equal(t, span.SpanContext().SpanID(), s.Parent().SpanID())
 	}
 
-	_, err := get()
+	_, err = get()
 	require.NoError(t, err)
+	ids = append(ids, srv.Sessions()...)
 	srv.Inject(sessiontest.Fault{Method: "GET", Reset: true, Times: 10})
 	_, err = get()
 	assert.Error(t, errors.Unwrap(err))

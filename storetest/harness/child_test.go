@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 )
 
 // childVariable holds the task of a child process. Its value has no secret: the
@@ -94,33 +95,29 @@ func runChild(text string) {
 }
 
 // call calls the server through a Transport.
-func (t task) call(store session.Store, stop <-chan struct{}) outcome {
+func (t task) call(store autologin.Store, stop <-chan struct{}) outcome {
 	dialer := &net.Dialer{}
 	if t.From != "" {
 		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(t.From)}
 	}
-	hc := &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, MaxIdleConnsPerHost: 64}}
-	c, err := session.NewClient(session.WithSite(t.URL), session.WithHTTPClient(hc), session.WithRetries(0))
+	base := &http.Transport{DialContext: dialer.DialContext, MaxIdleConnsPerHost: 64}
+	steps := &steps{task: t}
+	logins := &http.Client{Transport: steppedTransport{base, steps}}
+	c, err := session.NewClient(session.WithSite(t.URL), session.WithHTTPClient(logins), session.WithRetries(0))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	steps := &steps{task: t}
-	src := &session.Source{
-		Store:  steppedStore{store, steps},
-		Logout: c.Delete,
-		Login: func(ctx context.Context) (*session.Session, error) {
-			steps.next()
+	src := &autologin.Source{
+		Client: c,
+		Params: func(context.Context) (session.CreateParams, error) {
+			defer steps.next()
 			password, err := os.ReadFile(t.PasswordFile)
-			if err != nil {
-				return nil, err
-			}
-			s, err := c.Create(ctx, session.CreateParams{Username: "alice", Password: string(password)})
-			steps.next()
-			return s, err
+			return session.CreateParams{Username: "alice", Password: string(password)}, err
 		},
+		Store: steppedStore{store, steps},
 	}
-	authenticated := &http.Client{Transport: &session.Transport{Source: src, Base: hc.Transport}}
+	authenticated := &http.Client{Transport: &autologin.Transport{Source: src, Base: base}}
 	result := outcome{Failed: map[string]int{}, Good: true}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -130,7 +127,7 @@ func (t task) call(store session.Store, stop <-chan struct{}) outcome {
 			defer wg.Done()
 			kind := ""
 			for n := 0; t.Calls == 0 || n < t.Calls; n++ {
-				kind = get(authenticated, t.URL+"/api/rest/v1/folders")
+				kind = get(authenticated, c.BaseURL()+"/api/rest/v1/folders")
 				mu.Lock()
 				result.Calls++
 				if kind != "" {
@@ -174,10 +171,8 @@ func get(hc *http.Client, url string) string {
 
 func kindOf(err error) string {
 	kind := "other: " + err.Error()
-	var wait *session.BackoffError
+	var wait *autologin.BackoffError
 	switch {
-	case strings.Contains(err.Error(), "sessions of this site may be bound to an address"):
-		return "bound to an address"
 	case errors.Is(err, session.ErrLockedOut):
 		kind = "locked out"
 	case errors.Is(err, session.ErrInvalidUsernameOrPassword):
@@ -198,7 +193,7 @@ func kindOf(err error) string {
 }
 
 // count saves or loads a record that counts.
-func (t task) count(store session.Store, stop <-chan struct{}) (result outcome) {
+func (t task) count(store autologin.Store, stop <-chan struct{}) (result outcome) {
 	ctx := context.Background()
 	load := func() (n int) {
 		data, err := store.Load(ctx)
@@ -226,7 +221,7 @@ func (t task) count(store session.Store, stop <-chan struct{}) (result outcome) 
 			continue
 		}
 		lock, err := store.TryLock(ctx)
-		for errors.Is(err, session.ErrLocked) {
+		for errors.Is(err, autologin.ErrLocked) {
 			time.Sleep(rand.N(2 * time.Millisecond))
 			lock, err = store.TryLock(ctx)
 		}
@@ -247,8 +242,21 @@ func counter(n int) string {
 	return fmt.Sprintf("%d %s %d", n, strings.Repeat("x", n%1000), n)
 }
 
-// steps counts the steps of a login: load, lock, load, save, Login, its answer, save,
-// unlock. Each is counted at its end, except Login, which is counted at its start.
+// The steps of a login, as steps counts them. Each is counted at its end, except the
+// POST, which is counted at its start.
+const (
+	stepLoad = 1 + iota
+	stepLock
+	stepLoadAgain
+	stepParams
+	stepSave
+	stepPost
+	stepAnswer
+	stepSaveSession
+	stepUnlock
+)
+
+// steps counts the steps of a login.
 type steps struct {
 	task  task
 	mu    sync.Mutex
@@ -269,10 +277,24 @@ func (s *steps) next() {
 	}
 }
 
+// steppedTransport counts the POST of a login.
+type steppedTransport struct {
+	http.RoundTripper
+	steps *steps
+}
+
+func (t steppedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method == http.MethodPost {
+		t.steps.next()
+		defer t.steps.next()
+	}
+	return t.RoundTripper.RoundTrip(r)
+}
+
 var errSave = errors.New("the disk is full")
 
 type steppedStore struct {
-	session.Store
+	autologin.Store
 	steps *steps
 }
 
@@ -281,7 +303,7 @@ func (s steppedStore) Load(ctx context.Context) ([]byte, error) {
 	return s.Store.Load(ctx)
 }
 
-func (s steppedStore) TryLock(ctx context.Context) (session.Lock, error) {
+func (s steppedStore) TryLock(ctx context.Context) (autologin.Lock, error) {
 	lock, err := s.Store.TryLock(ctx)
 	if err != nil {
 		return nil, err
@@ -291,7 +313,7 @@ func (s steppedStore) TryLock(ctx context.Context) (session.Lock, error) {
 }
 
 type steppedLock struct {
-	session.Lock
+	autologin.Lock
 	steps *steps
 }
 

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/filescom/session"
+	"github.com/filescom/session/autologin"
 	"github.com/filescom/session/redisstore"
 	"github.com/redis/go-redis/v9"
 )
@@ -28,9 +28,9 @@ func (quiet) Printf(context.Context, string, ...any) {}
 func init() {
 	redis.SetLogger(quiet{})
 	backends["redis"] = backend{
-		open: func(addr string) (session.Store, error) {
+		open: func(addr string) (autologin.Store, error) {
 			client := redis.NewClient(&redis.Options{Addr: addr})
-			return session.NewEncryptedStore(redisstore.New(client, "files:alice"), "alice", bytes.Repeat([]byte{1}, 32))
+			return autologin.Encrypt(redisstore.New(client, "files:alice"), "alice", bytes.Repeat([]byte{1}, 32))
 		},
 		address: startRedis,
 		lease:   15 * time.Second,

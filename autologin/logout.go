@@ -1,0 +1,186 @@
+package autologin
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/filescom/session"
+)
+
+// logOutTimeout limits a log-out whose caller has no time left.
+const logOutTimeout = 5 * time.Second
+
+// Close logs out. Callers that wait for a session get [ErrClosed] at once, and so does
+// every later call. Close waits for a login that is running and logs its session out too.
+// When ctx ends, Close cancels the login and returns. If ctx has already ended, Close
+// takes up to 5 seconds. If a log-out fails, Close may be called again. A panic of the
+// login is raised again at the end.
+//
+// With a Store, and for a [Static] Source, Close logs nobody out but a session that
+// could not be saved. It waits for a login of this Source, which saves its session, but
+// not for the login of another process.
+func (src *Source) Close(ctx context.Context) error {
+	if err := src.check(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := withTime(ctx)
+	defer cancel()
+	src.mu.Lock()
+	if !src.closed.Swap(true) {
+		close(src.closing)
+	}
+	src.giveUp(src.use(nil))
+	f := src.flight
+	src.mu.Unlock()
+	err := src.logOutAll(ctx)
+	if f == nil {
+		return err
+	}
+	if waitErr := wait(ctx, nil, f.done); waitErr != nil {
+		f.cancel()
+		return errors.Join(err, waitErr)
+	}
+	if f.panicked != nil {
+		panic(f.panicked)
+	}
+	return src.logOutAll(ctx)
+}
+
+// giveUp keeps h for a log-out, unless others use it. src.mu is held.
+func (src *Source) giveUp(h *held) {
+	if h != nil && src.Store == nil && src.static == nil {
+		src.unsaved = append(src.unsaved, h.session)
+	}
+}
+
+// Revoke logs out, for all who share the Store: it locks the record, logs the stored
+// session and the session in use out, and removes the record. The Source stays usable.
+// Revoke waits for a login that is running and logs its session out too. The callers of
+// that login get the session of a new one.
+//
+// A session whose log-out fails stays in use, and in the record. Then Revoke returns the
+// error, and may be called again. A record that holds refusals loses its session only. If
+// ctx has already ended, Revoke takes up to 5 seconds. After Close it returns
+// [ErrClosed]. Revokes at the same time run one after the other.
+func (src *Source) Revoke(ctx context.Context) error {
+	if err := src.check(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := withTime(ctx)
+	defer cancel()
+	if src.closed.Load() {
+		return ErrClosed
+	}
+	f := src.takeOver()
+	defer src.handBack(f)
+	if err := wait(ctx, src.closing, f.ended); err != nil {
+		return err
+	}
+	err := src.revoke(ctx)
+	if f.panicked != nil {
+		panic(f.panicked)
+	}
+	return err
+}
+
+// takeOver makes the callers of the login that runs wait for the end of a Revoke. If none
+// runs, later callers wait.
+func (src *Source) takeOver() *flight {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	if src.flight == nil {
+		src.flight = &flight{cancel: func() {}, finished: true, done: make(chan struct{}), ended: make(chan struct{})}
+		close(src.flight.ended)
+	}
+	src.flight.revokes++
+	return src.flight
+}
+
+// handBack lets the callers of f go on after the last Revoke, or wait for the login if
+// that still runs.
+func (src *Source) handBack(f *flight) {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	f.revokes--
+	src.wake(f)
+}
+
+// revoke logs out the session in the Store and those of this Source. The lock lets one
+// Revoke run at a time.
+func (src *Source) revoke(ctx context.Context) error {
+	lock, err := src.lock(ctx, 1)
+	for n := 2; lock == nil && err == nil; n++ {
+		lock, err = src.lock(ctx, n)
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	r, err := loadRecord(ctx, src.store)
+	if err != nil {
+		return err
+	}
+	sessions := []*session.Session{r.Session}
+	if h := src.inUse.Load(); h != nil && !h.has(r.Session) {
+		sessions = append(sessions, h.session)
+	}
+	err = src.logOutAll(ctx, sessions...)
+	if r.Session == nil || !src.hasEnded(r.Session) {
+		return err
+	}
+	r.Session, r.Failures = nil, r.Failures.since(time.Time{}, time.Now())
+	if len(r.Failures) == 0 {
+		r.Salt = nil
+	}
+	return errors.Join(err, src.save(ctx, r, lock))
+}
+
+// logOutAll logs out the sessions that are out of use or not saved, and others. It skips
+// those that are nil or have ended.
+func (src *Source) logOutAll(ctx context.Context, others ...*session.Session) (err error) {
+	ctx = context.WithValue(ctx, ownContext{src}, true)
+	src.mu.Lock()
+	sessions := append(others, src.unsaved...)
+	src.mu.Unlock()
+	for _, s := range sessions {
+		if s != nil && !src.hasEnded(s) {
+			err = errors.Join(err, src.logOut(ctx, s))
+		}
+	}
+	return err
+}
+
+func (src *Source) logOut(ctx context.Context, s *session.Session) (err error) {
+	if src.static != nil {
+		err = session.Delete(ctx, s)
+	} else {
+		err = src.Client.Delete(ctx, s)
+	}
+	if err != nil {
+		return err
+	}
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	src.drop(s)
+	return nil
+}
+
+// logOutLate logs out the sessions that nobody gets. If that fails, the next Close or
+// Revoke tries again.
+func (src *Source) logOutLate(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logOutTimeout)
+	defer cancel()
+	if err := src.logOutAll(ctx); err != nil {
+		src.logger.LogAttrs(ctx, slog.LevelWarn, "Files.com log-out failed", errorAttr(err))
+	}
+}
+
+// withTime returns ctx, or a context of logOutTimeout if ctx has ended.
+func withTime(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ctx.Err() == nil {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), logOutTimeout)
+}
