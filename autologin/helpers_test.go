@@ -114,6 +114,13 @@ func apiError(t *testing.T, err error) *session.APIError {
 	return api
 }
 
+// assertErrorIs checks that err matches target and hides all secrets.
+func assertErrorIs(t *testing.T, err, target error, message ...any) {
+	t.Helper()
+	assert.ErrorIs(t, err, target, message...)
+	assertHidesSecrets(t, err)
+}
+
 func backoffError(t *testing.T, err error) *autologin.BackoffError {
 	t.Helper()
 	var wait *autologin.BackoffError

@@ -115,7 +115,7 @@ func TestTheLockIsHeldWhileLoginRuns(t *testing.T) {
 	f := newFleet(t)
 	assertLocked := func(ctx context.Context) {
 		_, err := f.record.store().TryLock(ctx)
-		assert.ErrorIs(t, err, autologin.ErrLocked)
+		assertErrorIs(t, err, autologin.ErrLocked)
 	}
 	src := f.hooked(func(r *http.Request) (*http.Response, error) { assertLocked(r.Context()); return nil, nil })
 	src.Params = func(ctx context.Context) (session.CreateParams, error) { assertLocked(ctx); return alice, nil }
@@ -230,7 +230,7 @@ func TestALockThatIsLostBeforeEachLoginIsAFailure(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		_, err := src.Session(ctx)
-		assert.ErrorIs(t, err, autologin.ErrLockLost)
+		assertErrorIs(t, err, autologin.ErrLockLost)
 		assert.NoError(t, ctx.Err(), "it does not try for ever")
 		assert.Zero(t, a.posts())
 		assert.NoError(t, src.Close(t.Context()))
@@ -296,7 +296,7 @@ func TestNoLoginIsTriedWithoutTheStore(t *testing.T) {
 				tc.fail(r)
 				src := a.source(t, r.store())
 				err := sessionError(t, src)
-				assert.ErrorIs(t, err, errBroken)
+				assertErrorIs(t, err, errBroken)
 				assert.EqualError(t, err, tc.want)
 				assert.ErrorIs(t, backoffError(t, sessionError(t, src)), errBroken)
 				assert.Zero(t, a.posts())
@@ -324,8 +324,7 @@ func TestALoginMustReturnAGoodSession(t *testing.T) {
 		bothWays(t, func(t *testing.T, store autologin.Store) {
 			s, err := (&api{onLogin: answer(201, body)}).source(t, store).Session(t.Context())
 			assert.Nil(t, s)
-			assert.ErrorIs(t, err, session.ErrInvalidResponse)
-			assertHidesSecrets(t, err)
+			assertErrorIs(t, err, session.ErrInvalidResponse)
 		})
 	}
 }

@@ -342,7 +342,7 @@ func TestAStoredSessionCanBeLoaded(t *testing.T) {
 
 	f.record.setFailure(errBroken)
 	_, err := autologin.Load(t.Context(), f.record.store())
-	assert.ErrorIs(t, err, errBroken)
+	assertErrorIs(t, err, errBroken)
 	f.hidesSecrets(err)
 	var none context.Context
 	for _, load := range []func() (*session.Session, error){
@@ -352,7 +352,7 @@ func TestAStoredSessionCanBeLoaded(t *testing.T) {
 		s, err := load()
 		assert.Nil(t, s)
 		assert.EqualError(t, err, "session: invalid parameters: Load requires a context and a Store; one of them is nil")
-		assert.ErrorIs(t, err, session.ErrInvalidParams)
+		assertErrorIs(t, err, session.ErrInvalidParams)
 	}
 }
 
@@ -576,7 +576,7 @@ func TestAKeyHas32Bytes(t *testing.T) {
 	} {
 		store, err := autologin.Encrypt(tc.store, "alice", tc.keys...)
 		assert.EqualError(t, err, tc.want)
-		assert.ErrorIs(t, err, session.ErrInvalidParams)
+		assertErrorIs(t, err, session.ErrInvalidParams)
 		assert.Nil(t, store)
 	}
 }

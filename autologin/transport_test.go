@@ -149,11 +149,11 @@ func TestTheErrorOfAMisusedTransportSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	_, err := (&autologin.Transport{}).RoundTrip(&http.Request{})
 	assert.EqualError(t, err, "session: invalid parameters: Transport.Source is nil; set it to a Source")
-	assert.ErrorIs(t, err, session.ErrInvalidParams)
+	assertErrorIs(t, err, session.ErrInvalidParams)
 	_, err = (&api{}).transport(t, nil).RoundTrip(&http.Request{})
 	assert.ErrorContains(t, err, "the request has no URL")
 	assert.ErrorContains(t, err, "create it by http.NewRequest")
-	assert.ErrorIs(t, err, session.ErrInvalidParams)
+	assertErrorIs(t, err, session.ErrInvalidParams)
 }
 
 func TestTransportSendsTheSessionAndItsUserAgent(t *testing.T) {
@@ -238,7 +238,7 @@ func TestTransportSendsTheSessionOnlyToItsOrigin(t *testing.T) {
 	tr.RoundTrip(&http.Request{URL: &url.URL{Scheme: "http", Host: "/app.files.com"}, Header: http.Header{}})
 }
 
-func TestASecondOriginGetsTheSessionOnceThatLivesThere(t *testing.T) {
+func TestTheSecondOriginGetsNoSessionBeforeOneLivesThere(t *testing.T) {
 	t.Parallel()
 	var got []string
 	a := &api{movedTo: "eu.files.com"}
@@ -488,7 +488,7 @@ func TestTheCallerGetsTheErrorOfALoginAfterTheEndOfTheSession(t *testing.T) {
 		require.NoError(t, err)
 		a.onLogin = lockedOut
 		err = roundTripError(t, tr)
-		assert.ErrorIs(t, err, session.ErrLockedOut)
+		assertErrorIs(t, err, session.ErrLockedOut)
 		assert.Equal(t, 401, apiError(t, err).StatusCode)
 		assert.EqualValues(t, 1, thrown.closed.Load(), "the 401 is closed")
 		assert.LessOrEqual(t, size-rest.Len(), 128<<10, "after a bounded read")
