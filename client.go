@@ -159,8 +159,10 @@ func (c *Client) logIn(ctx context.Context, base string, params CreateParams) (*
 		err = fmt.Errorf("%w: the OTPFunc returned a blank code", ErrInvalidParams)
 	}
 	if err != nil {
-		if ctx.Err() != nil {
-			err = fmt.Errorf("%w: %w", newTransportError(ctx, &request{secrets: hide}, nil, ctx.Err()), err)
+		if ended := ctx.Err(); ended == err {
+			err = newTransportError(ctx, &request{secrets: hide}, nil, ended) // with the cause
+		} else if ended != nil {
+			err = fmt.Errorf("%w: %w", newTransportError(ctx, &request{secrets: hide}, nil, ended), err)
 		}
 		return nil, fmt.Errorf("session: log in at %s: second factor: %w", hostOf(base), err)
 	}

@@ -66,8 +66,8 @@ func WithTrustedHosts(hosts ...string) Option {
 }
 
 // WithHTTPClient sends requests through a copy of hc. It does not modify hc. The
-// copy keeps the Transport, which is [http.DefaultTransport] if it is nil, and the
-// Timeout. It drops the Jar, since several users may share a client. CheckRedirect is
+// copy keeps the Transport and the Timeout. A nil Transport stands for
+// [http.DefaultTransport] as it is now. It drops the Jar, since several users may share a client. CheckRedirect is
 // not called, since redirects are not followed. The Transport must not repeat a request
 // by itself: a second post can lock the user out. If it does not support
 // [net/http/httptrace], its failures do not match [ErrNotSent], and no login is tried

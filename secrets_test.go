@@ -66,7 +66,7 @@ func TestASessionIsLoggedWithoutSecrets(t *testing.T) {
 func TestPrintedFormsShowNoSecret(t *testing.T) {
 	t.Parallel()
 	s := session.Session{ID: idCanary, BaseURL: "https://app.files.com", TimeoutAt: time.Unix(1, 0).UTC()}
-	assert.Equal(t, `Session{ID: [redacted], BaseURL: "https://app.files.com", TimeoutAt: 1970-01-01 00:00:01 +0000 UTC}`, fmt.Sprint(s))
+	assert.Equal(t, `Session{ID: [redacted], BaseURL: "https://app.files.com", TimeoutAt: 1970-01-01T00:00:01Z}`, fmt.Sprint(s))
 	assert.Equal(t, `Session{ID: none, BaseURL: ""}`, fmt.Sprint(&session.Session{}))
 	assert.Equal(t, `CreateParams{Username: "alice"}`,
 		fmt.Sprintf("%+v", session.CreateParams{Username: "alice", Password: "p", PartialSessionID: "s"}))

@@ -1,11 +1,17 @@
 // Package session logs users in to Files.com and out again through the Session API.
 //
-// [Create] logs a user in and returns a [Session]. Every later call to the API
-// carries the ID of the Session in the header [AuthHeader]. [Delete] logs the user
-// out:
+// [Create] logs a user in and returns a [Session], and [Delete] logs the user out:
 //
 //	s, err := session.Create(ctx, session.CreateParams{Username: "alice", Password: password},
 //		session.WithSite("mysite"))
+//	if err != nil {
+//		return err
+//	}
+//	defer session.Delete(ctx, s)
+//
+// Every other call goes to Session.BaseURL, with Session.ID in the header [AuthHeader]
+// and with Session.UserAgent as its User-Agent. Package autologin does this, and keeps a
+// user logged in. Package sessiontest is a fake server for tests.
 //
 // A login is posted once: it is tried again only if no connection was established.
 // Redirects are not followed. Errors are typed: see [APIError], [TwoFactorError] and
@@ -28,7 +34,8 @@ import (
 const DefaultBaseURL = "https://app.files.com"
 
 // AuthHeader is the request header that carries [Session.ID] on every call after
-// the login. An http.Client forwards it to every redirect target.
+// the login. An http.Client also sends it to the target of a redirect, on any host: set
+// CheckRedirect if you set the header by hand.
 const AuthHeader = "X-FilesAPI-Auth"
 
 // Session is the login of a user, as [Create] returns it. A field that the server
@@ -186,7 +193,7 @@ func (s Session) summary() string {
 	origin, _ := parseOrigin(s.BaseURL)
 	text := fmt.Sprintf("Session{ID: %s, BaseURL: %q", id, origin)
 	if !s.TimeoutAt.IsZero() {
-		text += ", TimeoutAt: " + s.TimeoutAt.String()
+		text += ", TimeoutAt: " + s.TimeoutAt.Format(time.RFC3339)
 	}
 	return text + "}"
 }

@@ -19,7 +19,7 @@ import (
 // request to its site. That is the origin where the Client logs in and, once there is a
 // session, the origin where that lives: a login may be moved to another region. Requests
 // to the first origin are then sent to the second. Every other request is passed on as it
-// is, without a wait for a login. Only an [session.AuthHeader] that holds the session of
+// is, without a wait for a login. Only a [session.AuthHeader] that holds the session of
 // the Source is removed from it. Each hop of a redirect counts as a separate request.
 //
 // If an answer of 401 or 403 says that the session has ended, the Transport logs in and
