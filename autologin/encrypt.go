@@ -57,7 +57,6 @@ func Encrypt(store Store, name string, keys ...[]byte) (Store, error) {
 	return s, nil
 }
 
-// Load decrypts the record.
 func (s *encryptedStore) Load(ctx context.Context) ([]byte, error) {
 	data, err := s.store.Load(ctx)
 	if err != nil || len(data) == 0 {
@@ -75,7 +74,6 @@ func (s *encryptedStore) Load(ctx context.Context) ([]byte, error) {
 	return nil, fmt.Errorf("%w: it was saved with another key, or for another name; all programs that share it must use the same key and name", errNotDecrypted)
 }
 
-// TryLock locks the other Store.
 func (s *encryptedStore) TryLock(ctx context.Context) (Lock, error) {
 	lock, err := s.store.TryLock(ctx)
 	if err != nil || lock == nil {
@@ -94,6 +92,6 @@ type encryptedLock struct {
 
 // Save encrypts the record by the first key.
 func (l *encryptedLock) Save(ctx context.Context, record []byte, ttl time.Duration) error {
-	sealed := l.store.keys[0].Seal(nil, nil, record, []byte(l.store.name))
-	return l.Lock.Save(ctx, append([]byte(encryptedPrefix), sealed...), ttl)
+	sealed := l.store.keys[0].Seal([]byte(encryptedPrefix), nil, record, []byte(l.store.name))
+	return l.Lock.Save(ctx, sealed, ttl)
 }

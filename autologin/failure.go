@@ -31,12 +31,12 @@ type failure struct {
 type kind string
 
 const (
-	refused    kind = "refused"    // logins with these credentials
-	unanswered kind = "unanswered" // logins with these credentials and without a code; never in a record
-	wrongCode  kind = "wrong-code" // logins of this process
+	refused    kind = "refused"    // logins of everyone with these credentials
+	unanswered kind = "unanswered" // logins of this Source with these credentials and without a code
+	wrongCode  kind = "wrong-code" // logins of this Source
 	lockedOut  kind = "locked-out" // logins of everyone
 	unclear    kind = "unclear"    // logins of everyone: any other answer, or none
-	notPosted  kind = "not-posted" // logins of this process
+	notPosted  kind = "not-posted" // logins of this Source
 )
 
 const (
@@ -46,13 +46,15 @@ const (
 	maxRefusals = 4                // more than one, so that old passwords do not displace each other
 )
 
-// kindOf returns the kind of an error of Client.Create. That wraps the error of an OTPFunc,
-// which may be an answer from elsewhere, but neither an answer to the login nor its absence.
+// kindOf returns the kind of an error of Client.Create. Create returns an answer to the login
+// as it is, and also the error that says that none came. But it wraps the error of an OTPFunc,
+// which may be an answer to another request. So kindOf unwraps nothing.
 func kindOf(err error) kind {
 	answer, answered := err.(*session.APIError)
 	_, demanded := err.(*session.TwoFactorError)
+	silence := errors.Is(err, session.ErrOutcomeUnknown) && errors.Unwrap(err) == nil
 	switch {
-	case !answered && !demanded && (errors.Unwrap(err) != nil || !errors.Is(err, session.ErrOutcomeUnknown)):
+	case !answered && !demanded && !silence:
 		return notPosted // also an answer that names another region
 	case errors.Is(err, session.ErrLockedOut):
 		return lockedOut
@@ -110,10 +112,10 @@ func (f *failure) left(now time.Time) time.Duration {
 // of the program.
 func (f *failure) answer(now time.Time) error {
 	left, what := f.left(now), "no login is sent"
-	switch {
-	case f.Kind == unclear || f.Kind == notPosted:
+	if f.Kind == unclear || f.Kind == notPosted {
 		return &BackoffError{Wait: left, Err: f.cause()}
-	case f.ofCredentials():
+	}
+	if f.ofCredentials() {
 		what = "the same login is not sent again"
 	}
 	return fmt.Errorf("%w; this answer is remembered, and %s before %s", f.cause(), what, now.Add(left).Format("2006-01-02 15:04:05 MST"))
@@ -135,20 +137,23 @@ func (f *failure) cause() error {
 	return fmt.Errorf("%w; %s", answer, other)
 }
 
-// failures has at most one failure of each kind, and maxRefusals of a kind that is about
-// credentials. Its methods return a copy.
+// failures are in the order of their add. There is at most one of each kind, and maxRefusals
+// of a kind that is about credentials. No method changes them.
 type failures []failure
 
-// add returns fs with f, which replaces a failure of the same kind and credentials, or
-// the oldest one.
+// add returns fs with f at its end. f replaces a failure of the same kind and credentials, or
+// the oldest one of its kind if there are maxRefusals.
 func (fs failures) add(f failure) failures {
-	fs = fs.only(func(other *failure) bool { return other.Kind != f.Kind || other.Fingerprint != f.Fingerprint })
-	sameKind := func(other failure) bool { return other.Kind == f.Kind }
-	if same := fs.only(func(other *failure) bool { return sameKind(*other) }); len(same) == maxRefusals {
-		oldest := slices.IndexFunc(fs, sameKind)
-		fs = slices.Delete(fs, oldest, oldest+1)
+	fs = fs.without(f)
+	if same := fs.only(func(other *failure) bool { return other.Kind == f.Kind }); len(same) == maxRefusals {
+		fs = fs.without(same[0])
 	}
 	return append(fs, f)
+}
+
+// without returns the failures that are not of the kind and the credentials of f.
+func (fs failures) without(f failure) failures {
+	return fs.only(func(other *failure) bool { return other.Kind != f.Kind || other.Fingerprint != f.Fingerprint })
 }
 
 // only returns the failures for which keep is true.
@@ -186,8 +191,8 @@ func (fs failures) longest(now time.Time, least time.Duration, is func(*failure)
 // backoff returns how long to wait after the nth failure: first, doubled for each failure
 // up to limit, and reduced by up to 50% at random.
 func backoff(n int, first, limit time.Duration) time.Duration {
-	wait := min(limit, first<<min(max(0, n-1), 10))
-	return wait - rand.N(wait/2)
+	longest := min(limit, first<<min(max(0, n-1), 10)) // a record may hold any count
+	return longest - rand.N(longest/2)
 }
 
 // BackoffError is returned while a [Source] waits after a failed login.

@@ -12,31 +12,27 @@ import (
 	"github.com/filescom/session"
 )
 
-// held is a session in use. Only its atomic fields change.
+// held is a session in use. Once it is in use, only its atomic fields change.
 type held struct {
 	session  *session.Session
-	origin   origin        // where the session lives
-	auth     []string      // the values of AuthHeader
-	agent    []string      // the values of User-Agent
-	own      bool          // this Source logged in
-	ends     time.Time     // by the wall clock; zero if not reported
-	heldAt   time.Time     // with a monotonic reading
-	lifetime time.Duration // from heldAt
-	early    atomic.Int64  // the renewal is due this many nanoseconds before the end
-	accepted atomic.Bool   // an answer did not say that the session has ended
+	origin   origin       // where the session lives
+	auth     []string     // the values of AuthHeader, shared by all requests
+	agent    []string     // the values of User-Agent, shared by all requests
+	own      bool         // this Source logged in
+	ends     time.Time    // by the wall clock; zero if not reported
+	heldAt   time.Time    // with a monotonic reading
+	early    atomic.Int64 // a time.Duration: how long before the end the renewal is due
+	accepted atomic.Bool  // an answer did not say that the session has ended
 }
 
 // newHeld returns s for use from now on. It lives at baseURL if it names no origin. The
 // renewal is due 1 minute before the end, or at half of what is left, and up to 10% later
 // at random, so that many Sources do not log in at the same time.
 func newHeld(s *session.Session, baseURL string, now time.Time) *held {
-	h := &held{session: s, auth: []string{s.ID}, agent: []string{s.UserAgent}, ends: s.TimeoutAt.Round(0), heldAt: now}
-	h.origin = parseOrigin(cmp.Or(s.BaseURL, baseURL))
-	if !h.ends.IsZero() {
-		h.lifetime = h.ends.Sub(now)
-		early := max(0, min(time.Minute, h.lifetime/2))
-		h.early.Store(int64(early - rand.N(early/10+1)))
-	}
+	h := &held{session: s, origin: parseOrigin(cmp.Or(s.BaseURL, baseURL)), ends: s.TimeoutAt, heldAt: now}
+	h.auth, h.agent = []string{s.ID}, []string{s.UserAgent}
+	early := max(0, min(time.Minute, h.left(now)/2))
+	h.early.Store(int64(early - rand.N(early/10+1)))
 	return h
 }
 
@@ -47,7 +43,7 @@ func (h *held) left(now time.Time) time.Duration {
 	if h.ends.IsZero() {
 		return math.MaxInt64
 	}
-	return min(h.ends.Sub(now), h.lifetime-now.Sub(h.heldAt))
+	return min(h.ends.Sub(now), h.ends.Sub(h.heldAt)-now.Sub(h.heldAt))
 }
 
 // good reports whether h has not reached its end.
@@ -94,7 +90,6 @@ func dropImplausibleEnd(s *session.Session, now time.Time) {
 // default port of the scheme.
 type origin struct{ scheme, host string }
 
-// parseOrigin returns the origin of a base URL.
 func parseOrigin(baseURL string) origin {
 	u, _ := url.Parse(strings.TrimSpace(baseURL)) // package session has checked it
 	return originOf(u)

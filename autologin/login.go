@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -17,18 +16,19 @@ import (
 
 // run runs the login f to its end, even if Params panics or calls runtime.Goexit.
 func (src *Source) run(ctx context.Context, f *flight) {
-	defer close(f.ended)
+	defer close(f.exited)
 	defer f.cancel()
 	var h *held
 	err := errors.New("session: the login ended its goroutine; Source.Params and an OTPFunc must return")
 	defer func() {
 		if f.panicked = recover(); f.panicked != nil {
-			h, err = nil, fmt.Errorf("session: the login panicked with a value of type %T", f.panicked)
+			err = fmt.Errorf("session: the login panicked with a value of type %T", f.panicked)
 		}
 		if h == nil && f.failure == nil && err != errUndecided && !src.closed.Load() {
 			src.fail(ctx, f, &record{}, notPosted, err, 0)
 		}
-		if src.finish(f, h, err); ctx.Err() != nil { // Close has given up
+		src.finish(f, h, err)
+		if ctx.Err() != nil { // Close has given up
 			src.logOutLate(ctx)
 		}
 	}()
@@ -42,8 +42,7 @@ var errUndecided = errors.New("session: the login was put off")
 // logIn returns the session to use from now on. With the lock it goes on in logInLocked.
 // If the lock is lost, it begins again once: the locks of some Store may never last.
 func (src *Source) logIn(ctx context.Context, f *flight) (*held, error) {
-	lost := false
-	for n := 1; ; n++ {
+	for n, lost := 1, false; ; n++ {
 		_, h, err := src.look(ctx, f)
 		if h != nil || err != nil {
 			return h, err
@@ -65,6 +64,37 @@ func (src *Source) logIn(ctx context.Context, f *flight) (*held, error) {
 	}
 }
 
+// look loads the record. It returns the stored session if that can be used: it has not ended,
+// and if it is f.old, somebody has renewed it. Else it returns the error of a failure that
+// forbids every login, or else that of the Store. If it returns neither, a login is due.
+func (src *Source) look(ctx context.Context, f *flight) (*record, *held, error) {
+	r, err := loadRecord(ctx, src.store)
+	if src.mayReplace.Load() && errors.Is(err, errNotDecrypted) {
+		err = nil
+	}
+	if s, now := r.Session, time.Now(); s != nil && !src.hasEnded(s) {
+		h := newHeld(s, src.Client.BaseURL(), now)
+		if h.good(now) && (!f.old.has(s) || f.old.continues(h, now)) {
+			src.logger.DebugContext(ctx, "Files.com session adopted", "session", s)
+			return r, h, nil
+		}
+	}
+	return r, nil, cmp.Or(src.forbidden(f, r, func(e *failure) bool { return !e.ofCredentials() }), err)
+}
+
+// forbidden returns the error of the failure that forbids the login f, or nil. It removes the
+// failures from r that no longer count.
+func (src *Source) forbidden(f *flight, r *record, forbids func(*failure) bool) error {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	now := time.Now()
+	r.Failures = r.Failures.since(src.resetAt, now)
+	if f.failure = slices.Concat(src.failures, r.Failures).longest(now, 0, forbids); f.failure == nil {
+		return nil
+	}
+	return f.failure.answer(now)
+}
+
 // logInLocked looks again, asks the API whether the old session goes on, and logs in. It
 // saves the record before it posts the login, since a session that cannot be kept must not
 // be made. The old session stays in the record until a new one replaces it.
@@ -74,7 +104,7 @@ func (src *Source) logInLocked(ctx context.Context, f *flight, lock Lock) (*held
 	if h != nil || err != nil {
 		return h, err
 	}
-	if h, err := src.renew(ctx, f, r, lock); h != nil || err != nil {
+	if h, err = src.renew(ctx, f, r, lock); h != nil || err != nil {
 		return h, err
 	}
 	params, err := src.Params(ctx)
@@ -85,7 +115,7 @@ func (src *Source) logInLocked(ctx context.Context, f *flight, lock Lock) (*held
 		r.Salt = src.salt
 	}
 	fingerprint := r.fingerprint(src.Client.BaseURL(), params)
-	if err := src.earlier(f, r, func(e *failure) bool { return e.forbids(fingerprint, params) }); err != nil {
+	if err := src.forbidden(f, r, func(e *failure) bool { return e.forbids(fingerprint, params) }); err != nil {
 		return nil, err
 	}
 	if err := src.save(ctx, r, lock); err != nil {
@@ -105,41 +135,9 @@ func (src *Source) logInLocked(ctx context.Context, f *flight, lock Lock) (*held
 	return nil, err
 }
 
-// look loads the record. It returns the session to use, or the error of a failure that
-// forbids every login, even if the Store fails, or neither if a login is due. A stored
-// session is used unless it has ended, or is f.old and nobody has renewed it.
-func (src *Source) look(ctx context.Context, f *flight) (*record, *held, error) {
-	r, err := loadRecord(ctx, src.store)
-	if src.mayReplace.Load() && errors.Is(err, errNotDecrypted) {
-		err = nil
-	}
-	if s, now := r.Session, time.Now(); s != nil && !src.hasEnded(s) {
-		h := newHeld(s, src.Client.BaseURL(), now)
-		if h.good(now) && (!f.old.has(s) || f.old.continues(h, now)) {
-			src.logger.LogAttrs(ctx, slog.LevelDebug, "Files.com session adopted", slog.Any("session", s))
-			return r, h, nil
-		}
-	}
-	return r, nil, cmp.Or(src.earlier(f, r, func(e *failure) bool { return !e.ofCredentials() }), err)
-}
-
-// earlier returns the error of the earlier failure that forbids the login f, or nil. It
-// removes the failures from r that no longer count.
-func (src *Source) earlier(f *flight, r *record, forbids func(*failure) bool) error {
-	src.mu.Lock()
-	defer src.mu.Unlock()
-	now := time.Now()
-	r.Failures = r.Failures.since(src.resetAt, now)
-	if f.failure = slices.Concat(src.own, r.Failures).longest(now, 0, forbids); f.failure == nil {
-		return nil
-	}
-	return f.failure.answer(now)
-}
-
-// renew asks the API whether the session in the record goes on. It returns the session to
-// use, or nil if a login is due: the session has ended, or its end has not moved so far
-// that no renewal is due. What does not answer the question within 10 seconds must not stop
-// logins: only while f.old is good, renew puts the login off.
+// renew asks the API whether the session in the record goes on. It returns that session if its
+// end has moved so far that no renewal is due. Else it returns nil: a login is due. If nobody
+// answers within 10 seconds, the login is put off while f.old is good, and due from then on.
 func (src *Source) renew(ctx context.Context, f *flight, r *record, lock Lock) (*held, error) {
 	s := r.Session
 	if s == nil || src.hasEnded(s) {
@@ -154,7 +152,7 @@ func (src *Source) renew(ctx context.Context, f *flight, r *record, lock Lock) (
 		src.Invalidate(s)
 		return nil, nil
 	case err != nil:
-		src.logger.LogAttrs(ctx, slog.LevelWarn, "Files.com session check failed", errorAttr(err))
+		src.logger.WarnContext(ctx, "Files.com session check failed", "error", err.Error())
 		if f.old.good(now) {
 			return nil, errUndecided
 		}
@@ -169,25 +167,10 @@ func (src *Source) renew(ctx context.Context, f *flight, r *record, lock Lock) (
 		return nil, nil
 	}
 	h.accepted.Store(true)
-	src.logger.LogAttrs(ctx, slog.LevelDebug, "Files.com session kept", slog.Any("session", checked))
+	src.logger.DebugContext(ctx, "Files.com session kept", "session", checked)
 	r.Session = checked
 	src.save(ctx, r, lock)
 	return h, nil
-}
-
-// fail makes the failure of f, and keeps it for this Source. r holds those of the others.
-func (src *Source) fail(ctx context.Context, f *flight, r *record, k kind, err error, fingerprint uint16) {
-	src.logger.LogAttrs(ctx, slog.LevelWarn, "Files.com login failed", errorAttr(err))
-	src.mu.Lock()
-	defer src.mu.Unlock()
-	now, count := time.Now(), 1
-	if last := slices.Concat(src.own, r.Failures).longest(now, -forgetAfter, func(e *failure) bool { return e.Kind == k }); last != nil {
-		count += last.Count
-	}
-	f.failure = newFailure(k, err, count, fingerprint, now)
-	if !src.resetAt.After(f.start) {
-		src.own = src.own.add(*f.failure)
-	}
 }
 
 // keep saves the session of a login and returns it for use. If that fails, it logs out
@@ -200,33 +183,30 @@ func (src *Source) keep(ctx context.Context, r *record, lock Lock, s *session.Se
 	h.own = true
 	r.Session, r.Failures = s, r.Failures.ofCredentials()
 	if err := src.save(ctx, r, lock); err != nil {
-		if saved, _ := loadRecord(context.WithoutCancel(ctx), src.store); saved.Session == nil || saved.Session.ID != s.ID {
+		if saved, _ := loadRecord(context.WithoutCancel(ctx), src.store); !h.has(saved.Session) {
 			src.mu.Lock()
-			src.unsaved = append(src.unsaved, s)
+			src.toLogOut = append(src.toLogOut, s)
 			src.mu.Unlock()
 			src.logOutLate(ctx)
 			return nil, err
 		}
 	}
-	src.logger.LogAttrs(ctx, slog.LevelDebug, "Files.com login", slog.Any("session", s))
+	src.logger.DebugContext(ctx, "Files.com login", "session", s)
 	return h, nil
 }
 
-// lock locks the record. If another Source has the lock, it pauses after the nth try and
-// returns no Lock.
-func (src *Source) lock(ctx context.Context, n int) (Lock, error) {
-	asked, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	lock, err := src.store.TryLock(asked)
-	switch {
-	case errors.Is(err, ErrLocked):
-		return nil, wait(ctx, src.closing, time.After(backoff(n, 10*time.Millisecond, 250*time.Millisecond)))
-	case err != nil:
-		return nil, explain("lock the stored session", err)
-	case lock == nil:
-		return nil, misuse("Store.TryLock returned neither a Lock nor an error; it must return one of them")
+// fail makes the failure of f and keeps it for this Source, unless Reset was called meanwhile.
+// Failures of the same kind, here and in r, make it hold longer.
+func (src *Source) fail(ctx context.Context, f *flight, r *record, k kind, err error, fingerprint uint16) {
+	src.logger.WarnContext(ctx, "Files.com login failed", "error", err.Error())
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	now, count := time.Now(), 1
+	if last := slices.Concat(src.failures, r.Failures).longest(now, -forgetAfter, func(e *failure) bool { return e.Kind == k }); last != nil {
+		count += last.Count
 	}
-	return lock, nil
+	f.failure = newFailure(k, err, count, fingerprint, now)
+	if !src.resetAt.After(f.start) {
+		src.failures = src.failures.add(*f.failure)
+	}
 }
-
-func errorAttr(err error) slog.Attr { return slog.String("error", err.Error()) }

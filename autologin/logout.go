@@ -3,7 +3,6 @@ package autologin
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"time"
 
 	"github.com/filescom/session"
@@ -31,7 +30,7 @@ func (src *Source) Close(ctx context.Context) error {
 	if !src.closed.Swap(true) {
 		close(src.closing)
 	}
-	src.giveUp(src.use(nil))
+	src.keepForLogOut(src.use(nil))
 	f := src.flight
 	src.mu.Unlock()
 	err := src.logOutAll(ctx)
@@ -48,10 +47,10 @@ func (src *Source) Close(ctx context.Context) error {
 	return src.logOutAll(ctx)
 }
 
-// giveUp keeps h for a log-out, unless others use it. src.mu is held.
-func (src *Source) giveUp(h *held) {
+// keepForLogOut keeps h for a log-out, unless others use it. src.mu is held.
+func (src *Source) keepForLogOut(h *held) {
 	if h != nil && src.Store == nil && src.static == nil {
-		src.unsaved = append(src.unsaved, h.session)
+		src.toLogOut = append(src.toLogOut, h.session)
 	}
 }
 
@@ -74,8 +73,8 @@ func (src *Source) Revoke(ctx context.Context) error {
 		return ErrClosed
 	}
 	f := src.takeOver()
-	defer src.handBack(f)
-	if err := wait(ctx, src.closing, f.ended); err != nil {
+	defer src.release(f)
+	if err := wait(ctx, src.closing, f.exited); err != nil {
 		return err
 	}
 	err := src.revoke(ctx)
@@ -91,20 +90,11 @@ func (src *Source) takeOver() *flight {
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	if src.flight == nil {
-		src.flight = &flight{cancel: func() {}, finished: true, done: make(chan struct{}), ended: make(chan struct{})}
-		close(src.flight.ended)
+		src.flight = &flight{cancel: func() {}, done: make(chan struct{}), exited: make(chan struct{})}
+		close(src.flight.exited)
 	}
-	src.flight.revokes++
+	src.flight.holds++
 	return src.flight
-}
-
-// handBack lets the callers of f go on after the last Revoke, or wait for the login if
-// that still runs.
-func (src *Source) handBack(f *flight) {
-	src.mu.Lock()
-	defer src.mu.Unlock()
-	f.revokes--
-	src.wake(f)
 }
 
 // revoke logs out the session in the Store and those of this Source. The lock lets one
@@ -141,30 +131,26 @@ func (src *Source) revoke(ctx context.Context) error {
 // those that are nil or have ended.
 func (src *Source) logOutAll(ctx context.Context, others ...*session.Session) (err error) {
 	ctx = context.WithValue(ctx, ownContext{src}, true)
+	logOut := func(s *session.Session) error { return session.Delete(ctx, s) }
+	if src.static == nil {
+		logOut = func(s *session.Session) error { return src.Client.Delete(ctx, s) }
+	}
 	src.mu.Lock()
-	sessions := append(others, src.unsaved...)
+	sessions := append(others, src.toLogOut...)
 	src.mu.Unlock()
 	for _, s := range sessions {
-		if s != nil && !src.hasEnded(s) {
-			err = errors.Join(err, src.logOut(ctx, s))
+		if s == nil || src.hasEnded(s) {
+			continue
 		}
+		if failed := logOut(s); failed != nil {
+			err = errors.Join(err, failed)
+			continue
+		}
+		src.mu.Lock()
+		src.drop(s)
+		src.mu.Unlock()
 	}
 	return err
-}
-
-func (src *Source) logOut(ctx context.Context, s *session.Session) (err error) {
-	if src.static != nil {
-		err = session.Delete(ctx, s)
-	} else {
-		err = src.Client.Delete(ctx, s)
-	}
-	if err != nil {
-		return err
-	}
-	src.mu.Lock()
-	defer src.mu.Unlock()
-	src.drop(s)
-	return nil
 }
 
 // logOutLate logs out the sessions that nobody gets. If that fails, the next Close or
@@ -173,7 +159,7 @@ func (src *Source) logOutLate(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logOutTimeout)
 	defer cancel()
 	if err := src.logOutAll(ctx); err != nil {
-		src.logger.LogAttrs(ctx, slog.LevelWarn, "Files.com log-out failed", errorAttr(err))
+		src.logger.WarnContext(ctx, "Files.com log-out failed", "error", err.Error())
 	}
 }
 

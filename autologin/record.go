@@ -8,20 +8,19 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/filescom/session"
 )
 
-// record is the content of a Store. Its JSON form may gain members within version 1. All
-// times are by the clock of the process that saved them.
+// record is the content of a Store. Its JSON form may gain members within version 1.
 type record struct {
 	Version  float64          `json:"v"` // a newer one may be any number
 	Session  *session.Session `json:"session,omitempty"`
 	Failures failures         `json:"failures,omitempty"` // the shared ones
-	Salt     []byte           `json:"salt,omitempty"`     // of the fingerprints
+	Salt     []byte           `json:"salt,omitempty"`     // of the fingerprints of failures
 }
 
 const recordVersion = 1
@@ -57,9 +56,9 @@ func loadRecord(ctx context.Context, store Store) (*record, error) {
 	return r, nil
 }
 
-// encode returns the JSON form of r without the parameters of the login, and how long a Store must keep it. That is an hour
-// longer than anything in r holds, since clocks differ, and 30 days if nobody knows when
-// the session ends.
+// encode returns the JSON form of r, and how long a Store must keep it. That is an hour longer
+// than anything in r holds, since clocks differ, and 30 days if nobody knows when the session
+// ends. encode removes the parameters of the login from the session in r.
 func (r *record) encode(now time.Time) (data []byte, ttl time.Duration, err error) {
 	for i := range r.Failures {
 		ttl = max(ttl, r.Failures[i].left(now))
@@ -78,6 +77,23 @@ func (r *record) encode(now time.Time) (data []byte, ttl time.Duration, err erro
 	return data, ttl + time.Hour, err
 }
 
+// lock locks the record. If another Source has the lock, it pauses after the nth try and
+// returns no Lock.
+func (src *Source) lock(ctx context.Context, n int) (Lock, error) {
+	asked, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	lock, err := src.store.TryLock(asked)
+	switch {
+	case errors.Is(err, ErrLocked):
+		return nil, wait(ctx, src.closing, time.After(backoff(n, 10*time.Millisecond, 250*time.Millisecond)))
+	case err != nil:
+		return nil, explain("lock the stored session", err)
+	case lock == nil:
+		return nil, misuse("Store.TryLock returned neither a Lock nor an error; it must return one of them")
+	}
+	return lock, nil
+}
+
 // save saves r, and removes a record that holds nothing. It does so even if ctx has ended,
 // since what r reports has already happened.
 func (src *Source) save(ctx context.Context, r *record, lock Lock) error {
@@ -93,7 +109,7 @@ func (src *Source) save(ctx context.Context, r *record, lock Lock) error {
 	}
 	if err != nil {
 		err = explain("save the session", err)
-		src.logger.LogAttrs(ctx, slog.LevelWarn, "Files.com session record not saved", errorAttr(err))
+		src.logger.WarnContext(ctx, "Files.com session record not saved", "error", err.Error())
 	}
 	return err
 }

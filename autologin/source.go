@@ -20,7 +20,7 @@ package autologin
 //	failure.go    what a failed login forbids, for whom, and how long; BackoffError
 //	transport.go  Transport: requests that carry the session of a Source
 //	store.go      Store and Lock; Load; the Store of a Source that has none
-//	record.go     the record that processes share
+//	record.go     the record that processes share: how it is loaded, locked and saved
 //	encrypt.go    Encrypt: a Store that encrypts
 
 import (
@@ -79,10 +79,10 @@ type Source struct {
 
 	// Store shares the session with every Source that has a Store of the same record,
 	// in this process and in others. Each user at each site needs a record of its own.
-	// Nil means that the session is not shared. While Params and the login run, this
-	// Source holds the lock of the record, and the others wait. So a program that asks
-	// a person does that before the first login. If the Store fails, a session
-	// in use stays in use, and nobody logs in.
+	// Nil means that the session is not shared. If the Store fails, a session in use
+	// stays in use, and nobody logs in. While Params and the login run, this Source
+	// holds the lock of the record, and the other Sources wait. So ask a person before
+	// the first login, not in Params.
 	Store Store
 
 	// Logger gets a record of each login, each renewal and each adoption of a stored
@@ -99,21 +99,21 @@ type Source struct {
 	logger  *slog.Logger  // the field Logger, or one that discards
 	salt    []byte        // of a record that has none
 	closing chan struct{} // closed by Close
-	closed  atomic.Bool   // Close was called
 
-	mu     sync.Mutex // guards the fields below
-	static error      // not nil in a static Source: the error when there is no session
-	flight *flight    // the login or the Revoke that runs; nil when there is none
-
-	own        failures           // of this Source, also those that are in the record
-	failure    *failure           // why the last login brought no session; nil after a success
-	lookAt     time.Time          // when the next login may find out whether failure still holds
-	resetAt    time.Time          // of the last Reset: older failures do not count
-	unaccepted int                // own sessions in a row that ended before an answer accepted them
-	unsaved    []*session.Session // to log out: they are out of use, or could not be saved
-
+	static     error       // not nil in a static Source: the error when there is no session; never changes
+	closed     atomic.Bool // Close was called
 	mayReplace atomic.Bool // after Reset: a record that cannot be decrypted may be replaced
 	ended      sync.Map    // has the IDs of the sessions that ended since the last one was put into use
+
+	mu     sync.Mutex // guards the fields below
+	flight *flight    // the login or the Revoke that runs; nil when there is none
+
+	failures   failures           // of this Source, also those that are in the record
+	last       *failure           // why the last login brought no session; nil after a success
+	retryAt    time.Time          // when the next login may find out whether last still holds
+	resetAt    time.Time          // of the last Reset: older failures do not count
+	unaccepted int                // own sessions in a row that ended before an answer accepted them
+	toLogOut   []*session.Session // they are out of use, or could not be saved
 }
 
 // flight is one login whose outcome callers share. A Revoke takes it over: then the
@@ -125,13 +125,12 @@ type flight struct {
 	waiters atomic.Int64 // callers
 	failure *failure     // why there is no session; nil until that is known
 
-	revokes  int  // calls of Revoke; guarded by Source.mu
-	finished bool // guarded by Source.mu
+	holds int // the login until it ends, and each Revoke; guarded by Source.mu
 
 	done     chan struct{} // closed when the callers may go on
 	err      error         // for the callers; if err and panicked are nil, they look for the session again
 	panicked any
-	ended    chan struct{} // closed when the goroutine ends
+	exited   chan struct{} // closed when the goroutine ends
 }
 
 // New returns a Source that logs in with fixed parameters.
@@ -180,7 +179,7 @@ func (src *Source) Session(ctx context.Context) (*session.Session, error) {
 	return h.session, nil
 }
 
-// get is Session for a Transport.
+// get is Session, and returns what a Transport needs too.
 func (src *Source) get(ctx context.Context) (*held, error) {
 	if h := src.inUse.Load(); h.fresh(time.Now()) && ctx != nil {
 		return h, nil
@@ -240,10 +239,10 @@ func (src *Source) find(ctx context.Context) (*held, *flight, error) {
 	case h.fresh(now):
 		return h, nil, nil
 	}
-	err := src.mayLogIn(ctx, now)
+	err := src.refusal(ctx, now)
 	if err == nil && src.flight == nil {
 		ctx, cancel := context.WithCancel(context.WithoutCancel(context.WithValue(ctx, ownContext{src}, true)))
-		src.flight = &flight{start: now, old: h, cancel: cancel, done: make(chan struct{}), ended: make(chan struct{})}
+		src.flight = &flight{start: now, old: h, cancel: cancel, holds: 1, done: make(chan struct{}), exited: make(chan struct{})}
 		go src.run(ctx, src.flight)
 	}
 	switch {
@@ -256,15 +255,15 @@ func (src *Source) find(ctx context.Context) (*held, *flight, error) {
 	return nil, src.flight, nil
 }
 
-// mayLogIn returns an error if no login may start now. src.mu is held.
-func (src *Source) mayLogIn(ctx context.Context, now time.Time) error {
+// refusal returns why no login may start now, or nil. src.mu is held.
+func (src *Source) refusal(ctx context.Context, now time.Time) error {
 	switch {
 	case src.static != nil:
 		return src.static
 	case ctx.Err() != nil:
 		return waitError(ctx)
-	case src.failure != nil && now.Before(src.lookAt) && src.failure.left(now) > 0:
-		return src.failure.answer(now)
+	case src.last != nil && now.Before(src.retryAt) && src.last.left(now) > 0:
+		return src.last.answer(now)
 	}
 	return nil
 }
@@ -272,29 +271,29 @@ func (src *Source) mayLogIn(ctx context.Context, now time.Time) error {
 // finish keeps the outcome of f. A failure is answered from memory for 5 seconds, as long
 // as it holds. Then the next caller starts a login, to find out whether it still does.
 func (src *Source) finish(f *flight, h *held, err error) {
+	defer src.release(f)
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	switch now := time.Now(); {
 	case h != nil && src.closed.Load():
-		src.giveUp(h)
-	case h != nil && (f.revokes > 0 || src.hasEnded(h.session)): // Revoke finds h in the record
+		src.keepForLogOut(h)
+	case h != nil && (f.holds > 1 || src.hasEnded(h.session)): // Revoke finds h in the record
 	case h != nil:
 		src.use(h)
 	case f.failure == nil:
 		f.old.postpone(now)
-	case src.resetAt.After(f.start): // also what others saved meanwhile no longer counts
+	case src.resetAt.After(f.start): // the Reset counts from now on, so also for what others have saved meanwhile
 		f.err, src.resetAt = err, now
 	default:
-		f.err, src.failure, src.lookAt = err, f.failure, now.Add(5*time.Second)
+		f.err, src.last, src.retryAt = err, f.failure, now.Add(5*time.Second)
 	}
-	f.finished = true
-	src.wake(f)
 }
 
-// wake lets the callers of f go on at its end, or at the end of the last Revoke that has
-// taken it over. src.mu is held.
-func (src *Source) wake(f *flight) {
-	if f.finished && f.revokes == 0 {
+// release ends a hold of f. The end of the last one lets the callers go on.
+func (src *Source) release(f *flight) {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	if f.holds--; f.holds == 0 {
 		src.flight = nil
 		close(f.done)
 	}
@@ -310,10 +309,10 @@ func (src *Source) use(h *held) *held {
 	if h != nil {
 		site := h.origin // without the session
 		src.site.Store(&site)
-		src.own, src.failure = src.own.ofCredentials(), nil
+		src.failures, src.last = src.failures.ofCredentials(), nil
 		src.mayReplace.Store(false)
 		src.ended.Clear()
-		src.unsaved = slices.DeleteFunc(src.unsaved, h.has)
+		src.toLogOut = slices.DeleteFunc(src.toLogOut, h.has)
 	}
 	return old
 }
@@ -332,7 +331,7 @@ func (src *Source) Invalidate(s *session.Session) {
 		return
 	}
 	if src.unaccepted++; src.unaccepted > 1 {
-		src.own = src.own.add(*newFailure(unclear, errUnaccepted, src.unaccepted-1, 0, now))
+		src.failures = src.failures.add(*newFailure(unclear, errUnaccepted, src.unaccepted-1, 0, now))
 	}
 }
 
@@ -342,7 +341,7 @@ var errUnaccepted = errors.New("session: two sessions in a row ended before the 
 // held.
 func (src *Source) drop(s *session.Session) *held {
 	src.ended.Store(s.ID, true)
-	src.unsaved = slices.DeleteFunc(src.unsaved, func(other *session.Session) bool { return other.ID == s.ID })
+	src.toLogOut = slices.DeleteFunc(src.toLogOut, func(other *session.Session) bool { return other.ID == s.ID })
 	if src.inUse.Load().has(s) {
 		return src.use(nil)
 	}
@@ -363,7 +362,7 @@ func (src *Source) hasEnded(s *session.Session) bool {
 func (src *Source) Reset() {
 	src.mu.Lock()
 	defer src.mu.Unlock()
-	src.own, src.failure, src.unaccepted, src.resetAt = nil, nil, 0, time.Now()
+	src.failures, src.last, src.unaccepted, src.resetAt = nil, nil, 0, time.Now()
 	src.mayReplace.Store(true)
 }
 

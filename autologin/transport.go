@@ -6,8 +6,8 @@ import (
 	"context"
 	"errors"
 	"io"
-	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,8 +19,8 @@ import (
 // request to its site. That is the origin where the Client logs in and, once there is a
 // session, the origin where that lives: a login may be moved to another region. Requests
 // to the first origin are then sent to the second. Every other request is passed on as it
-// is, without a wait for a login. Only a [session.AuthHeader] that holds the session of
-// the Source is removed from it. Each hop of a redirect counts as a separate request.
+// is, without a wait for a login. Only a [session.AuthHeader] that holds the session of the
+// Source is removed from it. Each hop of a redirect counts as a separate request.
 //
 // If an answer of 401 or 403 says that the session has ended, the Transport logs in and
 // sends the request once more. It repeats a body that [http.Request.GetBody] returns, and
@@ -46,12 +46,12 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	case h == nil:
 		return cmp.Or(t.Base, http.DefaultTransport).RoundTrip(t.Source.withoutSession(req))
 	}
-	body := keepBody(req)
+	body, again := repeatable(req)
 	resp, ended, err := t.send(req, body, h)
 	if !ended {
 		return resp, err
 	}
-	if body, err = repeatBody(req, body); err != nil {
+	if body, err = again(); err != nil {
 		return resp, nil
 	}
 	closeBody(resp.Body) // frees the connection during the login
@@ -90,7 +90,8 @@ func (t *Transport) sessionFor(req *http.Request, body io.Closer) (h *held, err 
 	if target == t.Source.base || site != nil && target == *site {
 		h, err = t.Source.getPatiently(req.Context())
 	}
-	if failed = err != nil; h != nil && target != t.Source.base && target != h.origin {
+	failed = err != nil
+	if h != nil && target != t.Source.base && target != h.origin {
 		return nil, nil
 	}
 	return h, err
@@ -104,36 +105,29 @@ func requestOrigin(req *http.Request) origin {
 	return originOf(req.URL)
 }
 
-// getPatiently is get for a request: it waits out a back-off that ends within 5 seconds and
-// before the deadline of the request.
+// getPatiently is get for a request: it waits out back-offs that end before the deadline of
+// the request, for 5 seconds in all.
 func (src *Source) getPatiently(ctx context.Context) (*held, error) {
-	latest := time.Now().Add(5 * time.Second)
-	if deadline, ok := ctx.Deadline(); ok && deadline.Before(latest) {
-		latest = deadline
-	}
-	for {
+	for patience := 5 * time.Second; ; {
 		h, err := src.get(ctx)
 		backoff, ok := err.(*BackoffError)
-		if !ok || !time.Now().Add(backoff.Wait).Before(latest) {
+		if !ok || backoff.Wait >= patience {
 			return h, err
+		}
+		if deadline, ok := ctx.Deadline(); ok && backoff.Wait >= time.Until(deadline) {
+			return nil, err
 		}
 		if err := wait(ctx, src.closing, time.After(backoff.Wait)); err != nil {
 			return nil, err
 		}
-	}
-}
-
-func closeBody(body io.Closer) {
-	if body != nil {
-		body.Close()
+		patience -= backoff.Wait
 	}
 }
 
 // send sends req with body and the session. It reports whether the answer says that the
 // session has ended.
 func (t *Transport) send(req *http.Request, body io.ReadCloser, h *held) (resp *http.Response, ended bool, err error) {
-	req = h.authenticate(req)
-	req.Body = body
+	req = h.authenticate(req, body)
 	resp, err = cmp.Or(t.Base, http.DefaultTransport).RoundTrip(req)
 	if err != nil || resp == nil {
 		return resp, false, err
@@ -151,26 +145,84 @@ func (t *Transport) send(req *http.Request, body io.ReadCloser, h *held) (resp *
 	return resp, false, nil
 }
 
+// authenticate returns a copy of req with body that carries the session, and goes to where
+// that lives.
+func (h *held) authenticate(req *http.Request, body io.ReadCloser) *http.Request {
+	req = withoutHeaders(req, func(name string, _ []string) bool { return isAuthHeader(name) })
+	req.Body = body
+	req.Header[authHeader] = h.auth
+	if _, named := req.Header["User-Agent"]; !named && h.session.UserAgent != "" {
+		req.Header["User-Agent"] = h.agent
+	}
+	u := *req.URL
+	req.URL = &u
+	if originOf(&u) != h.origin {
+		u.Scheme, u.Host, req.Host = h.origin.scheme, h.origin.host, ""
+	}
+	return req
+}
+
+// sessionHasEnded reports whether resp, the answer to req, says that the session has
+// ended. The body can still be read from its start.
+func sessionHasEnded(resp *http.Response, req *http.Request) bool {
+	if resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {
+		return false
+	}
+	answer := *resp
+	answer.Request = req // a RoundTripper may have set any other
+	err := session.CheckResponse(&answer)
+	resp.Body = answer.Body
+	return errors.Is(err, session.ErrSessionEnded)
+}
+
+// withoutSession returns a copy of req without the header that holds the session of src.
+func (src *Source) withoutSession(req *http.Request) *http.Request {
+	h := src.inUse.Load()
+	if h == nil {
+		return req
+	}
+	return withoutHeaders(req, func(name string, values []string) bool {
+		return isAuthHeader(name) && strings.Contains(strings.Join(values, " "), h.session.ID)
+	})
+}
+
+// withoutHeaders returns a copy of req without some headers. The copy shares the Trailer,
+// whose values the caller may set until the end of the body.
+func withoutHeaders(req *http.Request, remove func(name string, values []string) bool) *http.Request {
+	without := req.WithContext(req.Context())
+	without.Header = make(http.Header, len(req.Header)+2)
+	for name, values := range req.Header {
+		if !remove(name, values) {
+			without.Header[name] = slices.Clip(values) // who appends copies
+		}
+	}
+	return without
+}
+
+// authHeader is AuthHeader in its canonical form.
+var authHeader = http.CanonicalHeaderKey(session.AuthHeader)
+
+// isAuthHeader reports whether name is AuthHeader. The keys of a map may be spelled in any
+// way.
+func isAuthHeader(name string) bool { return strings.EqualFold(name, session.AuthHeader) }
+
 // maxKept limits the bytes of a body that are kept for a repetition.
 const maxKept = 64 << 10
 
-// keepBody returns the body to send with req. It can be passed to repeatBody later.
-func keepBody(req *http.Request) io.ReadCloser {
-	if req.Body == nil || req.Body == http.NoBody || req.GetBody != nil {
-		return req.Body
-	}
-	return &keptBody{ReadCloser: req.Body}
-}
+var errNotKept = errors.New("the body is too large to be kept, or was not read to its end")
 
-// repeatBody returns a body that was sent once more, or an error if that is not possible.
-func repeatBody(req *http.Request, sent io.ReadCloser) (io.ReadCloser, error) {
-	if kept, ok := sent.(*keptBody); ok {
-		return kept.repeat()
+// repeatable returns the body to send with req, and a function that returns it once more.
+func repeatable(req *http.Request) (body io.ReadCloser, again func() (io.ReadCloser, error)) {
+	switch {
+	case req.Body == nil || req.Body == http.NoBody:
+		return req.Body, func() (io.ReadCloser, error) { return nil, nil }
+	case req.GetBody != nil:
+		return req.Body, req.GetBody
+	case req.ContentLength > maxKept:
+		return req.Body, func() (io.ReadCloser, error) { return nil, errNotKept }
 	}
-	if sent == nil || sent == http.NoBody {
-		return sent, nil
-	}
-	return req.GetBody()
+	kept := &keptBody{ReadCloser: req.Body}
+	return kept, kept.again
 }
 
 // keptBody keeps the start of a body that is read.
@@ -192,59 +244,17 @@ func (b *keptBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (b *keptBody) repeat() (io.ReadCloser, error) {
+func (b *keptBody) again() (io.ReadCloser, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.whole {
-		return nil, errors.New("the body is too large to be kept, or was not read to its end")
+		return nil, errNotKept
 	}
 	return io.NopCloser(bytes.NewReader(b.start)), nil
 }
 
-// sessionHasEnded reports whether resp, the answer to req, says that the session has
-// ended. The body can still be read from its start.
-func sessionHasEnded(resp *http.Response, req *http.Request) bool {
-	if resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {
-		return false
+func closeBody(body io.Closer) {
+	if body != nil {
+		body.Close()
 	}
-	answer := *resp
-	answer.Request = req // a RoundTripper may have set any other
-	err := session.CheckResponse(&answer)
-	resp.Body = answer.Body
-	return errors.Is(err, session.ErrSessionEnded)
 }
-
-// authenticate returns a copy of req that carries the session, and goes to where that
-// lives.
-func (h *held) authenticate(req *http.Request) *http.Request {
-	req = req.Clone(req.Context())
-	maps.DeleteFunc(req.Header, func(name string, _ []string) bool { return isAuthHeader(name) })
-	req.Header[authHeader] = h.auth
-	if _, named := req.Header["User-Agent"]; !named && h.session.UserAgent != "" {
-		req.Header["User-Agent"] = h.agent
-	}
-	if originOf(req.URL) != h.origin {
-		req.URL.Scheme, req.URL.Host, req.Host = h.origin.scheme, h.origin.host, ""
-	}
-	return req
-}
-
-// withoutSession returns a copy of req without the header that holds the session of src.
-func (src *Source) withoutSession(req *http.Request) *http.Request {
-	h := src.inUse.Load()
-	if h == nil {
-		return req
-	}
-	req = req.Clone(req.Context())
-	maps.DeleteFunc(req.Header, func(name string, values []string) bool {
-		return isAuthHeader(name) && strings.Contains(strings.Join(values, " "), h.session.ID)
-	})
-	return req
-}
-
-// authHeader is AuthHeader in its canonical form.
-var authHeader = http.CanonicalHeaderKey(session.AuthHeader)
-
-// isAuthHeader reports whether name is AuthHeader. The keys of a map may be spelled in any
-// way.
-func isAuthHeader(name string) bool { return strings.EqualFold(name, session.AuthHeader) }

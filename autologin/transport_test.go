@@ -839,3 +839,30 @@ func TestARequestThatMeetsAResetIsRepeatedWithANewSession(t *testing.T) {
 	resp, _ := roundTrip(t, tr, "GET", f.URL+"/api/rest/v1/folders", nil)
 	assert.Equal(t, http.StatusOK, resp.StatusCode)
 }
+
+// Before the fix, the server got no value: the request that was sent had a copy of the Trailer.
+func TestATrailerThatIsSetWhileTheBodyIsReadIsSent(t *testing.T) {
+	t.Parallel()
+	got := make(chan string, 1)
+	site := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		got <- r.Trailer.Get("X-Sum")
+	}))
+	t.Cleanup(site.Close)
+	tr := &autologin.Transport{Source: autologin.Static(&session.Session{ID: "1", BaseURL: site.URL}), Base: freshTransport(t)}
+	req := newRequest(t, "PUT", site.URL, nil)
+	req.Trailer = http.Header{"X-Sum": nil}
+	req.Body = io.NopCloser(io.MultiReader(strings.NewReader("body"), readerFunc(func([]byte) (int, error) {
+		req.Trailer.Set("X-Sum", "1")
+		return 0, io.EOF
+	})))
+	req.ContentLength = -1
+	resp, err := tr.RoundTrip(req)
+	require.NoError(t, err)
+	resp.Body.Close()
+	assert.Equal(t, "1", <-got)
+}
+
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
