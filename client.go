@@ -156,7 +156,7 @@ func (c *Client) logIn(ctx context.Context, base string, params CreateParams) (*
 	hide = append(hide, challenge.PartialSessionID)
 	code, err := c.otp(ctx, challenge)
 	if err == nil && strings.TrimFunc(code, isInvisible) == "" {
-		err = fmt.Errorf("%w: the OTPFunc returned a blank code", ErrInvalidParams)
+		err = fmt.Errorf("%w: the code of the second factor is blank", ErrInvalidParams)
 	}
 	if err != nil {
 		if ended := ctx.Err(); ended == err {

@@ -175,7 +175,7 @@ func TestABlankCodeIsRefused(t *testing.T) {
 		var asked atomic.Int32
 		_, err := client(t, srv, otp(" \r\n", &asked)).Create(t.Context(), alice)
 		assert.ErrorIs(t, err, session.ErrInvalidParams)
-		assert.ErrorContains(t, err, "the OTPFunc returned a blank code")
+		assert.ErrorContains(t, err, "the code of the second factor is blank")
 		assert.Len(t, srv.seen(), 1)
 	}
 }

@@ -68,10 +68,11 @@ func kindOf(err error) kind {
 	return unclear
 }
 
-// newFailure returns the failure of a login that failed with err now, the count-th of its
-// kind in a row. The fingerprint is that of the credentials.
-func newFailure(k kind, err error, count int, fingerprint uint16, now time.Time) *failure {
-	f := &failure{Kind: k, At: now.Round(0), Hold: time.Hour, Count: count, err: err}
+// newFailure returns the failure of a login that began at a time and failed with err now,
+// the count-th of its kind in a row. The fingerprint is that of the credentials. The
+// failure is dated by its beginning, so that a Reset during the login forgets it.
+func newFailure(k kind, err error, count int, fingerprint uint16, at time.Time) *failure {
+	f := &failure{Kind: k, At: at, Hold: time.Hour, Count: count, err: err}
 	var answer *session.APIError
 	if errors.As(err, &answer) {
 		f.Status, f.Type, f.RetryAfter = answer.StatusCode, answer.Type, answer.RetryAfter
@@ -86,6 +87,7 @@ func newFailure(k kind, err error, count int, fingerprint uint16, now time.Time)
 	case k == unclear, k == notPosted:
 		f.Hold = max(f.RetryAfter, backoff(count, time.Second, time.Minute))
 	}
+	f.Hold += time.Since(at)
 	return f
 }
 
@@ -101,11 +103,12 @@ func (f *failure) forbids(fingerprint uint16, params session.CreateParams) bool 
 	return f.ofCredentials() && f.Fingerprint == fingerprint && (f.Kind == refused || params.OTP == "")
 }
 
-// left returns how long f still holds. It is 0 or less if f no longer does. A clock that
+// left returns how long f still holds, by the wall clock or by the monotonic clock,
+// whichever says less: see held.left. It is 0 or less if f no longer holds. A clock that
 // is ahead does not make it longer than Hold.
 func (f *failure) left(now time.Time) time.Duration {
-	hold := min(f.Hold, longestHold)
-	return min(hold, hold-now.Sub(f.At))
+	elapsed := max(0, now.Sub(f.At), now.Round(0).Sub(f.At.Round(0)))
+	return min(f.Hold, longestHold) - elapsed
 }
 
 // answer returns the error for a caller who comes while f holds. Its text is for the user
@@ -145,7 +148,7 @@ type failures []failure
 // the oldest one of its kind if there are maxRefusals.
 func (fs failures) add(f failure) failures {
 	fs = fs.without(f)
-	if same := fs.only(func(other *failure) bool { return other.Kind == f.Kind }); len(same) == maxRefusals {
+	if same := fs.only(func(other *failure) bool { return other.Kind == f.Kind }); len(same) >= maxRefusals {
 		fs = fs.without(same[0])
 	}
 	return append(fs, f)

@@ -15,14 +15,15 @@ import (
 // held is a session in use. Once it is in use, only its atomic fields change.
 type held struct {
 	session  *session.Session
-	origin   origin       // where the session lives
-	auth     []string     // the values of AuthHeader, shared by all requests
-	agent    []string     // the values of User-Agent, shared by all requests
-	own      bool         // this Source logged in
-	ends     time.Time    // by the wall clock; zero if not reported
-	heldAt   time.Time    // with a monotonic reading
-	early    atomic.Int64 // a time.Duration: how long before the end the renewal is due
-	accepted atomic.Bool  // an answer did not say that the session has ended
+	origin   origin        // where the session lives
+	auth     []string      // the values of AuthHeader, shared by all requests
+	agent    []string      // the values of User-Agent, shared by all requests
+	own      bool          // this Source logged in
+	ends     time.Time     // by the wall clock; zero if not reported
+	heldAt   time.Time     // with a monotonic reading
+	lifetime time.Duration // from heldAt
+	early    atomic.Int64  // a time.Duration: how long before the end the renewal is due
+	accepted atomic.Bool   // an answer did not say that the session has ended
 }
 
 // newHeld returns s for use from now on. It lives at baseURL if it names no origin. The
@@ -30,7 +31,7 @@ type held struct {
 // at random, so that many Sources do not log in at the same time.
 func newHeld(s *session.Session, baseURL string, now time.Time) *held {
 	h := &held{session: s, origin: parseOrigin(cmp.Or(s.BaseURL, baseURL)), ends: s.TimeoutAt, heldAt: now}
-	h.auth, h.agent = []string{s.ID}, []string{s.UserAgent}
+	h.lifetime, h.auth, h.agent = h.ends.Sub(now), []string{s.ID}, []string{s.UserAgent}
 	early := max(0, min(time.Minute, h.left(now)/2))
 	h.early.Store(int64(early - rand.N(early/10+1)))
 	return h
@@ -43,7 +44,7 @@ func (h *held) left(now time.Time) time.Duration {
 	if h.ends.IsZero() {
 		return math.MaxInt64
 	}
-	return min(h.ends.Sub(now), h.ends.Sub(h.heldAt)-now.Sub(h.heldAt))
+	return min(h.ends.Sub(now), h.lifetime-now.Sub(h.heldAt))
 }
 
 // good reports whether h has not reached its end.

@@ -25,7 +25,7 @@ func (src *Source) run(ctx context.Context, f *flight) {
 			err = fmt.Errorf("session: the login panicked with a value of type %T", f.panicked)
 		}
 		if h == nil && f.failure == nil && err != errUndecided && !src.closed.Load() {
-			src.fail(ctx, f, &record{}, notPosted, err, 0)
+			src.fail(ctx, f, &record{}, notPosted, err, 0, f.start)
 		}
 		src.finish(f, h, err)
 		if ctx.Err() != nil { // Close has given up
@@ -114,6 +114,7 @@ func (src *Source) logInLocked(ctx context.Context, f *flight, lock Lock) (*held
 	if len(r.Salt) == 0 {
 		r.Salt = src.salt
 	}
+	src.salt = r.Salt // of the fingerprints that src keeps
 	fingerprint := r.fingerprint(src.Client.BaseURL(), params)
 	if err := src.forbidden(f, r, func(e *failure) bool { return e.forbids(fingerprint, params) }); err != nil {
 		return nil, err
@@ -121,12 +122,16 @@ func (src *Source) logInLocked(ctx context.Context, f *flight, lock Lock) (*held
 	if err := src.save(ctx, r, lock); err != nil {
 		return nil, err
 	}
+	posted := time.Now()
 	s, err := src.Client.Create(ctx, params)
+	if err == nil && src.hasEnded(s) {
+		err = errors.New("session: the site answered the login with a session that has ended")
+	}
 	switch {
 	case err == nil:
 		return src.keep(ctx, r, lock, s)
 	case ctx.Err() == nil: // a login that Close cut off counts for nothing
-		src.fail(ctx, f, r, kindOf(err), err, fingerprint)
+		src.fail(ctx, f, r, kindOf(err), err, fingerprint, posted)
 		if f.failure.shared() {
 			r.Failures = r.Failures.add(*f.failure)
 			src.save(ctx, r, lock)
@@ -197,7 +202,7 @@ func (src *Source) keep(ctx context.Context, r *record, lock Lock, s *session.Se
 
 // fail makes the failure of f and keeps it for this Source, unless Reset was called meanwhile.
 // Failures of the same kind, here and in r, make it hold longer.
-func (src *Source) fail(ctx context.Context, f *flight, r *record, k kind, err error, fingerprint uint16) {
+func (src *Source) fail(ctx context.Context, f *flight, r *record, k kind, err error, fingerprint uint16, at time.Time) {
 	src.logger.WarnContext(ctx, "Files.com login failed", "error", err.Error())
 	src.mu.Lock()
 	defer src.mu.Unlock()
@@ -205,8 +210,8 @@ func (src *Source) fail(ctx context.Context, f *flight, r *record, k kind, err e
 	if last := slices.Concat(src.failures, r.Failures).longest(now, -forgetAfter, func(e *failure) bool { return e.Kind == k }); last != nil {
 		count += last.Count
 	}
-	f.failure = newFailure(k, err, count, fingerprint, now)
-	if !src.resetAt.After(f.start) {
+	f.failure = newFailure(k, err, count, fingerprint, at)
+	if !at.Before(src.resetAt) {
 		src.failures = src.failures.add(*f.failure)
 	}
 }

@@ -53,6 +53,7 @@ func loadRecord(ctx context.Context, store Store) (*record, error) {
 	if r.Session != nil && r.Session.Validate() != nil {
 		r.Session = nil
 	}
+	r.Failures = r.Failures[max(0, len(r.Failures)-2*maxRefusals):] // no Source saves more
 	return r, nil
 }
 

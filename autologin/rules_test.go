@@ -3,7 +3,11 @@ package autologin_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
+	"regexp"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -97,5 +101,150 @@ func TestAResetForgetsARefusalThatIsDatedAhead(t *testing.T) {
 		time.Sleep(time.Second)
 		src.Reset()
 		assert.Equal(t, nth(2), sessionID(t, src))
+	})
+}
+
+// The fingerprints of a Source stay comparable when the record is made anew.
+func TestADemandIsRememberedAfterTheRecordIsRemoved(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, r := &api{}, &record{}
+		other, src := a.source(t, r.store()), a.source(t, r.store())
+		sessionID(t, other)
+		s, err := src.Session(t.Context())
+		require.NoError(t, err)
+		a.end(nth(1))
+		src.Invalidate(s)
+		a.onLogin = demandsCode
+		assertErrorIs(t, sessionError(t, src), session.ErrNotAuthenticated)
+		posts := a.posts()
+		require.NoError(t, other.Revoke(t.Context()))
+		for range 30 {
+			sessionError(t, src)
+			time.Sleep(6 * time.Second)
+		}
+		assert.Equal(t, posts, a.posts(), "another post could send another SMS")
+	})
+}
+
+func TestARequestThatMeetsTwoEndedSessionsLogsIn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, r := &api{}, &record{}
+		call := func(src *autologin.Source) int {
+			resp, err := (&autologin.Transport{Source: src, Base: a}).RoundTrip(newRequest(t, "GET", session.DefaultBaseURL, nil))
+			require.NoError(t, err)
+			return resp.StatusCode
+		}
+		first, second := a.source(t, r.store()), a.source(t, r.store())
+		assert.Equal(t, []int{200, 200}, []int{call(first), call(second)})
+		a.end(nth(1))
+		assert.Equal(t, 200, call(second), "it logs in")
+		a.end(nth(2))
+		assert.Equal(t, 200, call(first), "the stored session has ended, too")
+		assert.Equal(t, 3, a.posts())
+	})
+}
+
+func TestAServerThatReturnsAnEndedSessionAgainIsAskedLessAndLess(t *testing.T) {
+	t.Parallel()
+	onTheClock(t, func(t *testing.T, store autologin.Store) {
+		a := &api{onLogin: answer(201, `{"id":"`+idCanary+`"}`)}
+		src := a.source(t, store)
+		s, err := src.Session(t.Context())
+		require.NoError(t, err)
+		src.Invalidate(s)
+		for range 60 {
+			assertHidesSecrets(t, sessionError(t, src))
+			time.Sleep(time.Second)
+		}
+		assert.LessOrEqual(t, a.posts(), 10)
+	})
+}
+
+func TestASessionWhoseRevokeFailedIsLoggedOutByClose(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := &api{takes: time.Second, onLogout: refuse(403, "not-authorized/busy")}
+		src := a.source(t, nil, session.WithRetries(0))
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		got := get(ctx, src)
+		time.Sleep(500 * time.Millisecond)
+		assertHidesSecrets(t, src.Revoke(t.Context()))
+		assertErrorIs(t, <-got, context.DeadlineExceeded)
+		a.onLogout = nil
+		assert.NoError(t, src.Close(t.Context()))
+		assert.Zero(t, a.alive())
+	})
+}
+
+func TestTheResetsOfEightSourcesLeadToOneLoginWhenever(t *testing.T) {
+	t.Parallel()
+	for _, takes := range []time.Duration{time.Millisecond, 10 * time.Millisecond, 20 * time.Millisecond, time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			a, r := &api{onLogin: wrongPassword, takes: takes}, &record{}
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			var sources []*autologin.Source
+			var wg sync.WaitGroup
+			for range 8 {
+				src := a.source(t, r.store())
+				sources = append(sources, src)
+				wg.Go(func() {
+					for ctx.Err() == nil {
+						src.Session(ctx)
+						time.Sleep(10 * time.Millisecond)
+					}
+				})
+			}
+			time.Sleep(takes / 2)
+			for _, src := range sources {
+				src.Reset()
+			}
+			wg.Wait()
+			assert.Equal(t, 2, a.posts(), "one before the Reset, one after it: %v", takes)
+		})
+	}
+}
+
+func TestABodyThatIsReadToItsLengthIsKept(t *testing.T) {
+	t.Parallel()
+	a := &api{}
+	src := a.source(t, nil)
+	_, err := src.Session(t.Context())
+	require.NoError(t, err)
+	a.end(nth(1))
+	tr := &autologin.Transport{Source: src, Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+		data := make([]byte, r.ContentLength) // not to the end of the file
+		_, err := io.ReadFull(r.Body, data)
+		require.NoError(t, err)
+		r.Body.Close()
+		if r.Header.Get(session.AuthHeader) == nth(1) {
+			return sessionEnded(r)
+		}
+		return respond(r, 200, string(data)), nil
+	})}
+	req := newRequest(t, "POST", session.DefaultBaseURL, io.NopCloser(strings.NewReader("hello")))
+	req.ContentLength = 5
+	resp, err := tr.RoundTrip(req)
+	require.NoError(t, err)
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	assert.Equal(t, "hello", string(body))
+}
+
+func TestARecordWithManyRefusalsIsShortened(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, r := &api{onLogin: wrongPassword}, &record{}
+		sessionError(t, a.source(t, r.store()))
+		one := regexp.MustCompile(`\{"kind":"refused"[^}]*\}`).FindString(r.get())
+		require.NotEmpty(t, one)
+		r.set(strings.Replace(r.get(), one, strings.Repeat(one+",", 10_000)+one, 1))
+		src := autologin.New(a.client(t), session.CreateParams{Username: "alice", Password: otpCanary})
+		src.Store = r.store()
+		sessionError(t, src)
+		assert.Less(t, len(r.get()), 2500)
 	})
 }

@@ -277,13 +277,14 @@ func (src *Source) finish(f *flight, h *held, err error) {
 	switch now := time.Now(); {
 	case h != nil && src.closed.Load():
 		src.keepForLogOut(h)
-	case h != nil && (f.holds > 1 || src.hasEnded(h.session)): // Revoke finds h in the record
+	case h != nil && (f.holds > 1 || src.hasEnded(h.session)):
+		src.keepForLogOut(h) // with a Store, Revoke finds it in the record
 	case h != nil:
 		src.use(h)
 	case f.failure == nil:
 		f.old.postpone(now)
-	case src.resetAt.After(f.start): // the Reset counts from now on, so also for what others have saved meanwhile
-		f.err, src.resetAt = err, now
+	case f.failure.At.Before(src.resetAt):
+		f.err = err
 	default:
 		f.err, src.last, src.retryAt = err, f.failure, now.Add(5*time.Second)
 	}

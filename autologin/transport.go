@@ -47,25 +47,24 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return cmp.Or(t.Base, http.DefaultTransport).RoundTrip(t.Source.withoutSession(req))
 	}
 	body, again := repeatable(req)
-	resp, ended, err := t.send(req, body, h)
-	if !ended {
-		return resp, err
+	for n := 1; ; n++ {
+		resp, ended, err := t.send(req, body, h)
+		if !ended || n > 2 || n == 2 && h.own { // one of another Source may have ended as well
+			return resp, err
+		}
+		if body, err = again(); err != nil {
+			return resp, nil
+		}
+		closeBody(resp.Body) // frees the connection during the login
+		resp.Body = http.NoBody
+		switch h, err = t.sessionFor(req, body); {
+		case err != nil:
+			return nil, err
+		case h == nil: // the new session lives at another site
+			closeBody(body)
+			return resp, nil
+		}
 	}
-	if body, err = again(); err != nil {
-		return resp, nil
-	}
-	closeBody(resp.Body) // frees the connection during the login
-	resp.Body = http.NoBody
-	h, err = t.sessionFor(req, body)
-	switch {
-	case err != nil:
-		return nil, err
-	case h == nil: // the new session lives at another site
-		closeBody(body)
-		return resp, nil
-	}
-	resp, _, err = t.send(req, body, h)
-	return resp, err
 }
 
 // sessionFor returns the session to send with req, or nil if req goes to another site. It
@@ -221,16 +220,17 @@ func repeatable(req *http.Request) (body io.ReadCloser, again func() (io.ReadClo
 	case req.ContentLength > maxKept:
 		return req.Body, func() (io.ReadCloser, error) { return nil, errNotKept }
 	}
-	kept := &keptBody{ReadCloser: req.Body}
+	kept := &keptBody{ReadCloser: req.Body, length: req.ContentLength}
 	return kept, kept.again
 }
 
 // keptBody keeps the start of a body that is read.
 type keptBody struct {
 	io.ReadCloser
-	mu    sync.Mutex // a RoundTripper may read a body after it has returned
-	start []byte
-	whole bool // start is the whole body
+	length int64      // 0 or less if unknown
+	mu     sync.Mutex // a RoundTripper may read a body after it has returned
+	start  []byte
+	whole  bool // start is the whole body
 }
 
 func (b *keptBody) Read(p []byte) (int, error) {
@@ -240,7 +240,7 @@ func (b *keptBody) Read(p []byte) (int, error) {
 	if len(b.start) <= maxKept {
 		b.start = append(b.start, p[:n]...)
 	}
-	b.whole = b.whole || err == io.EOF && len(b.start) <= maxKept
+	b.whole = len(b.start) <= maxKept && (b.whole || err == io.EOF || int64(len(b.start)) == b.length)
 	return n, err
 }
 
