@@ -278,13 +278,15 @@ func TestControlCharactersOfArgumentsAreNotPrinted(t *testing.T) {
 	stdout, _, _ := f.run("__complete", "status", "--user", "")
 	assert.NotContains(t, stdout, "\x1b")
 	for _, args := range [][]string{{"status"}, {"status", "--user", name + "\x1b"}, {"login", name}, {name}, {"login", "--" + name},
-		{"login", "--password-file", "nothing" + name}, {"login", "--store", name}, {"login", "--site", name},
+		{"login", "--password-file", "nothing" + name}, {"login", "--store", name},
 		{"exec", "--", name}, {"login", "--user", name, "--password-file", "password"}, {"logout"}} {
 		stdout, stderr, _ := f.run(args...)
 		assert.Contains(t, stdout+stderr, "\\x1b", args)
 		assert.NotContains(t, stdout+stderr, "\x1b", args)
 		assert.NotContains(t, stdout+stderr, "\u202e", args)
 	}
+	_, stderr, _ := f.run("login", "--site", name)
+	assert.Contains(t, stderr, "the value is not a site", "it may be a URL with a password in it")
 }
 
 func TestOnlyFilesOfMode0600HoldASession(t *testing.T) {
