@@ -113,10 +113,13 @@ var errorType = regexp.MustCompile(`^[a-z0-9/_-]{1,128}$`)
 // decodeObject decodes a JSON object into v. It skips members of a wrong type.
 func decodeObject(data []byte, v any) error {
 	data = trimJSON(data)
-	if !bytes.HasPrefix(data, []byte("{")) || !json.Valid(data) {
+	err := json.Unmarshal(data, v)
+	if errors.As(err, new(*json.UnmarshalTypeError)) {
+		err = nil // a member was skipped
+	}
+	if err != nil || data[0] != '{' {
 		return errors.New("not a JSON object")
 	}
-	json.Unmarshal(data, v) // an error says that a member was skipped
 	return nil
 }
 
