@@ -24,23 +24,23 @@ type encryptedStore struct {
 	keys  []cipher.AEAD
 }
 
-// Encrypt returns a Store that keeps its record in store, encrypted by AES-256-GCM. Use
-// it if other people can read store, such as a database. Anyone who can read a plain
-// record can act as the user. Anyone who can write one decides where later calls go.
+// Encrypt returns a Store that keeps its record in store, encrypted by AES-256-GCM. Use it
+// if other people can read store, such as a database: anyone who can read a plain record
+// can act as the user.
 //
-// A key is 32 random bytes. The first key encrypts, and every key decrypts. The keys are
-// copied. The name may be any text, such as the site and the user. It is authenticated
-// with the record, so a record that was copied from another name cannot be read. But the
-// Store does not notice if somebody puts back an old record of the same name.
+// A key is 32 random bytes. The first key encrypts, and every key decrypts. The name may be
+// any text, such as the site and the user. It is authenticated with the record, so a record
+// of another name cannot be read. But the Store does not notice if somebody puts back an
+// old record of the same name.
 //
 // A record that no key decrypts is an error and is left as it is, since processes with
-// different keys would otherwise replace each other's sessions forever. If the key is
-// lost, call [Source.Reset]: the next login replaces the record. To rotate a key, add the
-// new one as the second key of every process, then make it the first one of every
-// process. Remove the old one after the next login, which saves the record.
+// different keys would otherwise replace each other's sessions forever. If the key is lost,
+// call [Source.Reset]: the next login replaces the record. To rotate a key, add the new one
+// as the second key of every process, then make it the first one of every process. Remove
+// the old one after the next login, which saves the record.
 //
-// The error matches [session.ErrInvalidParams] if store is nil, there is no key, or a
-// key has another length.
+// The error matches [session.ErrInvalidParams] if store is nil, there is no key, or a key
+// has another length.
 func Encrypt(store Store, name string, keys ...[]byte) (Store, error) {
 	if store == nil || len(keys) == 0 {
 		return nil, misuse("Encrypt requires a Store and a key of 32 random bytes; one of them is missing")

@@ -145,6 +145,9 @@ func (src *Source) logInLocked(ctx context.Context, f *flight, lock Lock) (*held
 // answers within 10 seconds, the login is put off while f.old is good, and due from then on.
 func (src *Source) renew(ctx context.Context, f *flight, r *record, lock Lock) (*held, error) {
 	s := r.Session
+	if s == nil && f.old != nil {
+		s = f.old.session // the record was removed
+	}
 	if s == nil || src.hasEnded(s) {
 		return nil, nil
 	}

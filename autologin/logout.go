@@ -1,6 +1,7 @@
 package autologin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -11,15 +12,14 @@ import (
 // logOutTimeout limits a log-out whose caller has no time left.
 const logOutTimeout = 5 * time.Second
 
-// Close logs out. Callers that wait for a session get [ErrClosed] at once, and so does
-// every later call. Close waits for a login that is running and logs its session out too.
-// When ctx ends, Close cancels the login and returns. If ctx has already ended, Close
-// takes up to 5 seconds. If a log-out fails, Close may be called again. A panic of the
-// login is raised again at the end.
+// Close ends src and logs out. Callers that wait get [ErrClosed] at once, and so does every
+// later call. Close waits for a login that runs and logs its session out too. When ctx ends,
+// it cancels that login and returns. If ctx has already ended, it takes up to 5 seconds. If
+// a log-out fails, Close may be called again. It raises a panic of the login again.
 //
-// With a Store, and for a [Static] Source, Close logs nobody out but a session that
-// could not be saved. It waits for a login of this Source, which saves its session, but
-// not for the login of another process.
+// With a Store, and for a [Static] Source, Close logs nobody out but a session that could
+// not be saved. It waits for a login of src, which saves its session, but not for the login
+// of another process.
 func (src *Source) Close(ctx context.Context) error {
 	if err := src.check(ctx); err != nil {
 		return err
@@ -54,24 +54,19 @@ func (src *Source) keepForLogOut(h *held) {
 	}
 }
 
-// Revoke logs out, for all who share the Store: it locks the record, logs the stored
-// session and the session in use out, and removes the record. The Source stays usable.
-// Revoke waits for a login that is running and logs its session out too. The callers of
-// that login get the session of a new one.
+// Revoke logs out the stored session and the session in use, and removes the record. src
+// stays usable. Revoke waits for a login that runs and logs its session out too. The callers
+// of that login get the session of a new one. Revokes at the same time run in turn.
 //
 // A session whose log-out fails stays in use, and in the record. Then Revoke returns the
 // error, and may be called again. A record that holds refusals loses its session only. If
-// ctx has already ended, Revoke takes up to 5 seconds. After Close it returns
-// [ErrClosed]. Revokes at the same time run one after the other.
+// ctx has already ended, Revoke takes up to 5 seconds.
 func (src *Source) Revoke(ctx context.Context) error {
-	if err := src.check(ctx); err != nil {
-		return err
+	if err := src.check(ctx); err != nil || src.closed.Load() {
+		return cmp.Or(err, ErrClosed)
 	}
 	ctx, cancel := withTime(ctx)
 	defer cancel()
-	if src.closed.Load() {
-		return ErrClosed
-	}
 	f := src.takeOver()
 	defer src.release(f)
 	if err := wait(ctx, src.closing, f.exited); err != nil {

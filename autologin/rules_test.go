@@ -248,3 +248,55 @@ func TestARecordWithManyRefusalsIsShortened(t *testing.T) {
 		assert.Less(t, len(r.get()), 2500)
 	})
 }
+
+func TestTheAPIIsAskedAboutASessionWhoseRecordIsGone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, r := &api{lifetime: time.Hour, slides: true}, &record{}
+		src := a.source(t, r.store())
+		sessionID(t, src)
+		r.set("")
+		time.Sleep(time.Hour - 30*time.Second)
+		sessionID(t, src) // starts the renewal
+		assert.Equal(t, nth(1), sessionID(t, src))
+		assert.Contains(t, r.get(), nth(1), "it is saved again")
+	})
+}
+
+func TestParamsMayAskAnotherHostThroughItsOwnTransport(t *testing.T) {
+	t.Parallel()
+	a := &api{}
+	src := a.source(t, nil)
+	tr := &autologin.Transport{Source: src, Base: answer(200, "")}
+	src.Params = func(ctx context.Context) (session.CreateParams, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://vault.example", nil)
+		require.NoError(t, err)
+		resp, err := tr.RoundTrip(req)
+		require.NoError(t, err)
+		assert.Equal(t, 200, resp.StatusCode)
+		own, err := http.NewRequestWithContext(ctx, http.MethodGet, session.DefaultBaseURL, nil)
+		require.NoError(t, err)
+		_, err = tr.RoundTrip(own)
+		assert.ErrorIs(t, err, session.ErrInvalidParams, "its own site would wait for itself")
+		return alice, nil
+	}
+	_, err := src.Session(t.Context())
+	assert.NoError(t, err)
+}
+
+func TestAPartialSessionThatIsRefusedForbidsNoOtherOne(t *testing.T) {
+	t.Parallel()
+	onTheClock(t, func(t *testing.T, store autologin.Store) {
+		params := session.CreateParams{Username: "alice", OTP: "cccccc", PartialSessionID: partialCanary}
+		a := &api{onLogin: wrongPassword}
+		src := a.source(t, store)
+		src.Params = func(context.Context) (session.CreateParams, error) { return params, nil }
+		sessionError(t, src)
+		time.Sleep(5 * time.Second)
+		assert.ErrorContains(t, sessionError(t, src), "remembered")
+		assert.Equal(t, 1, a.posts())
+		a.onLogin, params.PartialSessionID = nil, otpCanary
+		time.Sleep(5 * time.Second)
+		assert.Equal(t, nth(2), sessionID(t, src))
+	})
+}

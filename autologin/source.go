@@ -39,55 +39,46 @@ import (
 	"github.com/filescom/session"
 )
 
-// Source holds one user's session. It logs in when a caller needs a session and there
-// is none: one login runs at a time, and all callers share its outcome. It is safe for
-// concurrent use. Its fields must not be changed, and it must not be copied, after the
-// first use. While no login runs, it has no goroutine and no timer.
+// Source holds one user's session. It logs in when a caller needs a session and there is
+// none. One login runs at a time, and all callers share its outcome. A Source is safe for
+// concurrent use. It must not be changed or copied after its first use.
 //
-// A session is renewed shortly before its TimeoutAt, in the background. The Source asks
-// the API first: a session that goes on stays in use, and otherwise the Source logs in.
-// A session without a TimeoutAt is used until the API says that it has ended.
+// Shortly before its TimeoutAt a session is renewed in the background. The Source asks the
+// API whether the session goes on, and logs in if it does not. A session without a
+// TimeoutAt is used until the API says that it has ended.
 //
-// After a failed login, no caller can lock the user out:
+// A failed login is not repeated at once, since that could lock the user out:
 //
-//   - A refused user name or password is not sent again for 1 hour. Other ones are
-//     sent: callers make the Source call Params again, at most every 5 seconds. The
-//     same holds for a login without the code that the API demands.
-//   - After a refused code the next login waits 30 seconds, and 1 hour after the
-//     second one in a row. After a lock-out it waits for APIError.RetryAfter, or for
-//     15 minutes. Until then callers get the error of the failed login.
-//   - After any other failure it waits 1 second, doubled for each failure up to 1
-//     minute. Until then callers get a *[BackoffError].
+//   - A user name and a password that were refused are not sent again for 1 hour, nor is a
+//     login without the code that the API demands. For other parameters, callers make the
+//     Source call Params again, at most every 5 seconds.
+//   - The wait is 30 seconds after a code that was refused, and 1 hour after the second one
+//     in a row. After a lock-out it is APIError.RetryAfter, or 15 minutes.
+//   - After any other failure it is 1 second, doubled for each failure up to 1 minute.
+//     Until it ends, callers get a *[BackoffError].
 //
 // Four methods end something:
 //
 //   - [Source.Invalidate]: the API said that a session has ended.
-//   - [Source.Reset]: failures are forgotten, and the next caller logs in at once.
-//   - [Source.Revoke]: logs out, for all who share the Store. The Source stays usable.
-//   - [Source.Close]: the end of the Source. Without a Store it logs out.
+//   - [Source.Reset] forgets failures: the next caller logs in at once.
+//   - [Source.Revoke] logs out, for all who share the Store. The Source stays usable.
+//   - [Source.Close] ends the Source. It logs out if there is no Store.
 type Source struct {
-	// Client logs in and out. It is required.
-	Client *session.Client
+	Client *session.Client // logs in and out; required
 
-	// Params returns the parameters of the next login. It is required. It may read a
-	// file or ask a person. Its context has the values of a caller's context. The
-	// context ends when the context of Close ends, but not when a caller leaves, since
-	// the next caller can use the session. A panic of Params is raised again in every
-	// caller that waits. Params and an OTPFunc must not use their own Source: they get
-	// an error if they pass on their context.
+	// Params returns the parameters of the next login; required. It may ask a person. Its
+	// context has the values of a caller's context, and ends when the context of Close
+	// does. A panic is raised again in every caller that waits. Params and an OTPFunc must
+	// pass on their context, so that a call of their own Source is an error.
 	Params func(ctx context.Context) (session.CreateParams, error)
 
-	// Store shares the session with every Source that has a Store of the same record,
-	// in this process and in others. Each user at each site needs a record of its own.
-	// Nil means that the session is not shared. If the Store fails, a session in use
-	// stays in use, and nobody logs in. While Params and the login run, this Source
-	// holds the lock of the record, and the other Sources wait. So ask a person before
-	// the first login, not in Params.
+	// Store shares the session with all Sources that have a Store of the same record, one
+	// for each user and site; nil: not shared. The others wait while Params runs. If the
+	// Store fails, a session in use stays in use, and nobody logs in.
 	Store Store
 
-	// Logger gets a record of each login, each renewal and each adoption of a stored
-	// session at Debug, and of each failure at Warn. Nothing else reports a failed
-	// renewal. Nil means no records.
+	// Logger gets each login, renewal and adoption of a stored session at Debug, and each
+	// failure at Warn, also those of renewals, which nothing else reports; nil: none.
 	Logger *slog.Logger
 
 	inUse atomic.Pointer[held]   // the session; nil when there is none
@@ -275,9 +266,7 @@ func (src *Source) finish(f *flight, h *held, err error) {
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	switch now := time.Now(); {
-	case h != nil && src.closed.Load():
-		src.keepForLogOut(h)
-	case h != nil && (f.holds > 1 || src.hasEnded(h.session)):
+	case h != nil && (src.closed.Load() || f.holds > 1 || src.hasEnded(h.session)):
 		src.keepForLogOut(h) // with a Store, Revoke finds it in the record
 	case h != nil:
 		src.use(h)
@@ -356,10 +345,10 @@ func (src *Source) hasEnded(s *session.Session) bool {
 }
 
 // Reset forgets all failures: the next caller logs in at once. Call it when the cause is
-// mended without new parameters, such as when the user is unlocked. A session in use
-// stays in use. If a login that runs fails, that failure is forgotten too. Shared failures
-// of before the Reset no longer count for this Source, and its next login removes them
-// from the Store. That login also replaces a record that cannot be decrypted.
+// mended without new parameters, such as when the user is unlocked. A session in use stays
+// in use. If a login that runs fails, that is forgotten too. In the record, older failures
+// no longer count for src, and its next login removes them. That login also replaces a
+// record that cannot be decrypted.
 func (src *Source) Reset() {
 	src.mu.Lock()
 	defer src.mu.Unlock()

@@ -49,12 +49,12 @@ var (
 )
 
 // Load returns the stored session, or nil if there is none. It is for programs that only
-// look at a session; to share one, use [Source.Store]. Load takes no lock, and does not
-// check whether the session is still good. The caller may modify the session.
+// look at a session; to share one, use [Source.Store]. It does not check whether the session
+// is still good.
 //
 // The error is that of the Store, or says that the record is encrypted or of a newer
 // version. It matches [session.ErrInvalidParams] if ctx or store is nil. A damaged record
-// counts as none, and is not an error.
+// counts as none.
 func Load(ctx context.Context, store Store) (*session.Session, error) {
 	if ctx == nil || store == nil {
 		return nil, misuse("Load requires a context and a Store; one of them is nil")

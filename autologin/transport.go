@@ -208,8 +208,6 @@ func isAuthHeader(name string) bool { return strings.EqualFold(name, session.Aut
 // maxKept limits the bytes of a body that are kept for a repetition.
 const maxKept = 64 << 10
 
-var errNotKept = errors.New("the body is too large to be kept, or was not read to its end")
-
 // repeatable returns the body to send with req, and a function that returns it once more.
 func repeatable(req *http.Request) (body io.ReadCloser, again func() (io.ReadCloser, error)) {
 	switch {
@@ -217,8 +215,6 @@ func repeatable(req *http.Request) (body io.ReadCloser, again func() (io.ReadClo
 		return req.Body, func() (io.ReadCloser, error) { return nil, nil }
 	case req.GetBody != nil:
 		return req.Body, req.GetBody
-	case req.ContentLength > maxKept:
-		return req.Body, func() (io.ReadCloser, error) { return nil, errNotKept }
 	}
 	kept := &keptBody{ReadCloser: req.Body, length: req.ContentLength}
 	return kept, kept.again
@@ -248,7 +244,7 @@ func (b *keptBody) again() (io.ReadCloser, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.whole {
-		return nil, errNotKept
+		return nil, errors.New("the body is too large to be kept, or was not read to its end")
 	}
 	return io.NopCloser(bytes.NewReader(b.start)), nil
 }
