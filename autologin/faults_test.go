@@ -184,6 +184,21 @@ func TestASessionThatSlidesIsKept(t *testing.T) {
 	})
 }
 
+func TestASessionThatDoesNotSlideIsReplacedBeforeARequestMeetsItsEnd(t *testing.T) {
+	t.Parallel()
+	onTheClock(t, func(t *testing.T, store autologin.Store) {
+		a := &api{lifetime: 6 * time.Hour}
+		tr := &autologin.Transport{Source: a.source(t, store), Base: a}
+		for range 3 * 60 * 17 { // almost three lifetimes
+			resp, err := tr.RoundTrip(newRequest(t, "GET", session.DefaultBaseURL, nil))
+			require.NoError(t, err)
+			require.Equal(t, 200, resp.StatusCode)
+			time.Sleep(20 * time.Second)
+		}
+		assert.Equal(t, 3, a.posts())
+	})
+}
+
 func TestASessionAtHandIsUsedPastItsEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
