@@ -16,8 +16,9 @@ import (
 // is what other processes read.
 type failure struct {
 	Kind        kind          `json:"kind"`
-	At          time.Time     `json:"at"` // by the clock of the process that failed
-	Hold        time.Duration `json:"hold_ns"`
+	At          time.Time     `json:"at"`                    // by the clock of the process that failed
+	Took        time.Duration `json:"took_ns,omitempty"`     // from the start of the login to At
+	Hold        time.Duration `json:"hold_ns"`               // from At on
 	Count       int           `json:"count"`                 // of failures of this kind in a row
 	Fingerprint uint16        `json:"fingerprint,omitempty"` // of the credentials; see record.fingerprint
 	Status      int           `json:"status,omitempty"`      // of the answer; 0 if there was none
@@ -68,11 +69,10 @@ func kindOf(err error) kind {
 	return unclear
 }
 
-// newFailure returns the failure of a login that began at a time and failed with err now,
-// the count-th of its kind in a row. The fingerprint is that of the credentials. The
-// failure is dated by its beginning, so that a Reset during the login forgets it.
-func newFailure(k kind, err error, count int, fingerprint uint16, at time.Time) *failure {
-	f := &failure{Kind: k, At: at, Hold: time.Hour, Count: count, err: err}
+// newFailure returns the failure of a login that started at a time and failed with err now,
+// the count-th of its kind in a row. The fingerprint is that of the credentials.
+func newFailure(k kind, err error, count int, fingerprint uint16, start time.Time) *failure {
+	f := &failure{Kind: k, At: time.Now(), Took: time.Since(start), Hold: time.Hour, Count: count, err: err}
 	var answer *session.APIError
 	if errors.As(err, &answer) {
 		f.Status, f.Type, f.RetryAfter = answer.StatusCode, answer.Type, answer.RetryAfter
@@ -87,9 +87,11 @@ func newFailure(k kind, err error, count int, fingerprint uint16, at time.Time) 
 	case k == unclear, k == notPosted:
 		f.Hold = max(f.RetryAfter, backoff(count, time.Second, time.Minute))
 	}
-	f.Hold += time.Since(at)
 	return f
 }
+
+// start returns when the login started: a Reset after that forgets f.
+func (f *failure) start() time.Time { return f.At.Add(-f.Took) }
 
 // shared reports whether the login of another process would fail in the same way. Another
 // process may have a person to ask, other options, or a connection.
@@ -176,7 +178,7 @@ func (fs failures) since(reset, now time.Time) failures {
 		if f.At.Sub(now) > maxSkew {
 			return f.Kind == refused && reset.IsZero()
 		}
-		return f.At.After(reset) && f.left(now) > -forgetAfter
+		return f.start().After(reset) && f.left(now) > -forgetAfter
 	})
 }
 

@@ -69,6 +69,9 @@ func (src *Source) logIn(ctx context.Context, f *flight) (*held, error) {
 // forbids every login, or else that of the Store. If it returns neither, a login is due.
 func (src *Source) look(ctx context.Context, f *flight) (*record, *held, error) {
 	r, err := loadRecord(ctx, src.store)
+	if len(r.Salt) > 0 {
+		src.salt = r.Salt // for the next record, so that fingerprints stay comparable
+	}
 	if src.mayReplace.Load() && errors.Is(err, errNotDecrypted) {
 		err = nil
 	}
@@ -114,7 +117,6 @@ func (src *Source) logInLocked(ctx context.Context, f *flight, lock Lock) (*held
 	if len(r.Salt) == 0 {
 		r.Salt = src.salt
 	}
-	src.salt = r.Salt // of the fingerprints that src keeps
 	fingerprint := r.fingerprint(src.Client.BaseURL(), params)
 	if err := src.forbidden(f, r, func(e *failure) bool { return e.forbids(fingerprint, params) }); err != nil {
 		return nil, err
@@ -205,7 +207,7 @@ func (src *Source) keep(ctx context.Context, r *record, lock Lock, s *session.Se
 
 // fail makes the failure of f and keeps it for this Source, unless Reset was called meanwhile.
 // Failures of the same kind, here and in r, make it hold longer.
-func (src *Source) fail(ctx context.Context, f *flight, r *record, k kind, err error, fingerprint uint16, at time.Time) {
+func (src *Source) fail(ctx context.Context, f *flight, r *record, k kind, err error, fingerprint uint16, start time.Time) {
 	src.logger.WarnContext(ctx, "Files.com login failed", "error", err.Error())
 	src.mu.Lock()
 	defer src.mu.Unlock()
@@ -213,8 +215,8 @@ func (src *Source) fail(ctx context.Context, f *flight, r *record, k kind, err e
 	if last := slices.Concat(src.failures, r.Failures).longest(now, -forgetAfter, func(e *failure) bool { return e.Kind == k }); last != nil {
 		count += last.Count
 	}
-	f.failure = newFailure(k, err, count, fingerprint, at)
-	if !at.Before(src.resetAt) {
+	f.failure = newFailure(k, err, count, fingerprint, start)
+	if !start.Before(src.resetAt) {
 		src.failures = src.failures.add(*f.failure)
 	}
 }

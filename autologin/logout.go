@@ -49,7 +49,7 @@ func (src *Source) Close(ctx context.Context) error {
 
 // keepForLogOut keeps h for a log-out, unless others use it. src.mu is held.
 func (src *Source) keepForLogOut(h *held) {
-	if h != nil && src.Store == nil && src.static == nil {
+	if h != nil && src.Store == nil && src.static == nil && !src.hasEnded(h.session) {
 		src.toLogOut = append(src.toLogOut, h.session)
 	}
 }
@@ -133,10 +133,12 @@ func (src *Source) logOutAll(ctx context.Context, others ...*session.Session) (e
 	src.mu.Lock()
 	sessions := append(others, src.toLogOut...)
 	src.mu.Unlock()
+	tried := map[string]bool{}
 	for _, s := range sessions {
-		if s == nil || src.hasEnded(s) {
+		if s == nil || src.hasEnded(s) || tried[s.ID] {
 			continue
 		}
+		tried[s.ID] = true
 		if failed := logOut(s); failed != nil {
 			err = errors.Join(err, failed)
 			continue

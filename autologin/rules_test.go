@@ -300,3 +300,126 @@ func TestAPartialSessionThatIsRefusedForbidsNoOtherOne(t *testing.T) {
 		assert.Equal(t, nth(2), sessionID(t, src))
 	})
 }
+
+// A request made by http.NewRequest has the ContentLength 0 if its length is unknown.
+func TestAPartOfABodyIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	a := &api{}
+	src := a.source(t, nil)
+	_, err := src.Session(t.Context())
+	require.NoError(t, err)
+	a.end(nth(1))
+	pr, pw := io.Pipe()
+	go func() {
+		pw.Write(nil) // as the flush of an empty buffer does
+		io.WriteString(pw, "first half, ")
+		io.WriteString(pw, "second half")
+		pw.Close()
+	}()
+	tr := &autologin.Transport{Source: src, Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+		require.Equal(t, nth(1), r.Header.Get(session.AuthHeader), "nothing is sent again")
+		for n := 0; n < len("first half, "); {
+			read, err := r.Body.Read(make([]byte, 512))
+			require.NoError(t, err)
+			n += read
+		}
+		r.Body.Close() // as net/http does after an early answer
+		return sessionEnded(r)
+	})}
+	resp, err := tr.RoundTrip(newRequest(t, "POST", session.DefaultBaseURL, pr))
+	require.NoError(t, err)
+	assert.Equal(t, 401, resp.StatusCode)
+}
+
+func TestAFailureHoldsHoweverLongItsLoginTook(t *testing.T) {
+	t.Parallel()
+	for _, took := range []time.Duration{time.Hour, 25 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			a := &api{onLogin: func(r *http.Request) (*http.Response, error) {
+				if form(r).OTP == "" {
+					return demandsCode(r)
+				}
+				return lockedOut(r)
+			}}
+			src := a.source(t, nil, session.WithOTP(func(context.Context, *session.TwoFactorError) (string, error) {
+				time.Sleep(took)
+				return "123456", nil
+			}))
+			_, err := src.Session(t.Context())
+			assertErrorIs(t, err, session.ErrLockedOut)
+			posts := a.posts()
+			time.Sleep(10 * time.Second)
+			_, err = src.Session(t.Context())
+			assertErrorIs(t, err, session.ErrLockedOut)
+			assert.Equal(t, posts, a.posts(), took)
+		})
+	}
+}
+
+func TestASessionThatHasEndedIsNotLoggedOut(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := &api{lifetime: time.Hour, slides: true}
+		src := a.source(t, nil)
+		s, err := src.Session(t.Context())
+		require.NoError(t, err)
+		a.onCheck = func(*http.Request) (*http.Response, error) {
+			src.Invalidate(s)
+			return nil, nil
+		}
+		time.Sleep(time.Hour - 30*time.Second)
+		sessionID(t, src) // starts the renewal
+		a.end(nth(1))
+		assert.Equal(t, nth(2), sessionID(t, src))
+		require.NoError(t, src.Close(t.Context()))
+		assert.Equal(t, []string{nth(2)}, a.loggedOut)
+	})
+}
+
+func TestARevokeThatFailsTriesEachSessionOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		tries := 0
+		a := &api{takes: time.Second, onLogout: func(r *http.Request) (*http.Response, error) {
+			tries++
+			return refuse(403, "not-authorized/busy")(r)
+		}}
+		src := a.source(t, nil, session.WithRetries(0))
+		got := get(t.Context(), src)
+		time.Sleep(500 * time.Millisecond)
+		assertHidesSecrets(t, src.Revoke(t.Context()))
+		assert.Equal(t, 1, tries)
+		assert.NoError(t, <-got)
+	})
+}
+
+// A Source that has only adopted a session makes the next record with the same salt.
+func TestADemandIsRememberedAfterAnotherSourceMadeTheRecordAnew(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, r := &api{}, &record{}
+		sessionID(t, a.source(t, r.store()))
+		other, src := a.source(t, r.store()), a.source(t, r.store())
+		sessionID(t, other)
+		end := func() {
+			s, err := src.Session(t.Context())
+			require.NoError(t, err)
+			a.end(s.ID)
+			src.Invalidate(s)
+			a.onLogin = demandsCode
+			assertErrorIs(t, sessionError(t, src), session.ErrNotAuthenticated)
+		}
+		end()
+		require.NoError(t, other.Revoke(t.Context()))
+		a.onLogin = nil
+		sessionID(t, other)
+		time.Sleep(6 * time.Second)
+		posts := a.posts()
+		end()
+		for range 10 {
+			sessionError(t, src)
+			time.Sleep(6 * time.Second)
+		}
+		assert.Equal(t, posts, a.posts(), "the demand holds for an hour")
+	})
+}

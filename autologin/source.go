@@ -272,7 +272,7 @@ func (src *Source) finish(f *flight, h *held, err error) {
 		src.use(h)
 	case f.failure == nil:
 		f.old.postpone(now)
-	case f.failure.At.Before(src.resetAt):
+	case f.failure.start().Before(src.resetAt):
 		f.err = err
 	default:
 		f.err, src.last, src.retryAt = err, f.failure, now.Add(5*time.Second)

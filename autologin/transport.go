@@ -236,7 +236,7 @@ func (b *keptBody) Read(p []byte) (int, error) {
 	if len(b.start) <= maxKept {
 		b.start = append(b.start, p[:n]...)
 	}
-	b.whole = len(b.start) <= maxKept && (b.whole || err == io.EOF || int64(len(b.start)) == b.length)
+	b.whole = len(b.start) <= maxKept && (b.whole || err == io.EOF || b.length > 0 && int64(len(b.start)) == b.length)
 	return n, err
 }
 
