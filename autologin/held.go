@@ -51,7 +51,9 @@ func (h *held) left(now time.Time) time.Duration {
 func (h *held) good(now time.Time) bool { return h != nil && h.left(now) > 0 }
 
 // fresh reports whether no renewal of h is due.
-func (h *held) fresh(now time.Time) bool { return h != nil && h.left(now) > time.Duration(h.early.Load()) }
+func (h *held) fresh(now time.Time) bool {
+	return h != nil && h.left(now) > time.Duration(h.early.Load())
+}
 
 // has reports whether h is the session s.
 func (h *held) has(s *session.Session) bool { return h != nil && s != nil && h.session.ID == s.ID }
@@ -72,7 +74,9 @@ func (h *held) postpone(now time.Time) {
 
 // wasAccepted reports whether the API accepted h, as far as is known. After a minute it
 // counts as accepted, since a program may send it without a Transport.
-func (h *held) wasAccepted(now time.Time) bool { return h.accepted.Load() || now.Sub(h.heldAt) > time.Minute }
+func (h *held) wasAccepted(now time.Time) bool {
+	return h.accepted.Load() || now.Sub(h.heldAt) > time.Minute
+}
 
 // dropImplausibleEnd removes a TimeoutAt that is less than 1 second or more than 1 year
 // ahead: the clock of this machine or of the server is wrong. s is then used until the API
