@@ -47,6 +47,41 @@ func TestListenTLSServesTheCertificateOfTheCaller(t *testing.T) {
 	resp.Body.Close()
 }
 
+func TestLocalhostIsServedOnBothLoopbackAddresses(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skip("this machine has no IPv6: ", err)
+	}
+	defer taken.Close()
+	_, port, _ := net.SplitHostPort(taken.Addr().String())
+	_, err = sessiontest.Listen("localhost:"+port, alice)
+	assert.Error(t, err, "another program would answer some clients")
+	certificate := httptest.NewTLSServer(nil)
+	defer certificate.Close()
+	plain, err := sessiontest.Listen("LOCALHOST:0", alice)
+	require.NoError(t, err)
+	secure, err := sessiontest.ListenTLS("localhost:0", certificate.TLS.Certificates[0], alice)
+	require.NoError(t, err)
+	for _, srv := range []*sessiontest.Server{plain, secure} {
+		defer srv.Close()
+		u, err := url.Parse(srv.URL)
+		require.NoError(t, err)
+		hosts := []string{"127.0.0.1:" + u.Port(), "[::1]:" + u.Port()}
+		for _, host := range hosts {
+			resp, err := srv.Client().PostForm(u.Scheme+"://"+host+sessions, url.Values{"username": {"alice"}, "password": {"secret"}})
+			require.NoError(t, err)
+			resp.Body.Close()
+			assert.Equal(t, 201, resp.StatusCode, host)
+		}
+		srv.Close()
+		for _, host := range hosts {
+			_, err := net.Dial("tcp", host)
+			assert.Error(t, err, host)
+		}
+	}
+}
+
 func TestListenRefusesAnAddressThatIsTaken(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t)

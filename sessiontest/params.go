@@ -10,6 +10,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"unicode/utf8"
 )
 
 // maxBody limits the memory that a request takes.
@@ -47,9 +48,20 @@ func readLogin(r *http.Request) loginForm {
 		return unreadable("unsupported-media-type", "Unsupported media type.", fmt.Sprintf("the API takes no Content-Type %.80q", media))
 	}
 	if err != nil {
-		return unreadable("invalid-body", "Invalid body.", "the body is not "+media)
+		return unreadable("invalid-body", "Invalid body.", "the body is not "+media+hint(r, body))
 	}
 	return loginForm{username: params["username"], password: params["password"], otp: params["otp"], partial: params["partial_session_id"]}
+}
+
+// hint names what clients do to a body that the API does not undo.
+func hint(r *http.Request, body []byte) string {
+	switch {
+	case r.Header.Get("Content-Encoding") != "":
+		return "; the API decodes no Content-Encoding"
+	case bytes.HasPrefix(body, []byte("\ufeff")):
+		return "; it begins with a byte order mark"
+	}
+	return ""
 }
 
 // unreadable refuses a body. All types of this group have the status 422.
@@ -85,8 +97,8 @@ func parseJSON(body []byte) (map[string]string, error) {
 	return params, nil
 }
 
-// parseForm reads a form. If a parameter has several values, the last one counts, as
-// in Rack.
+// parseForm reads a form. As in Rack, a name must be UTF-8, and if a parameter has
+// several values, the last one counts.
 func parseForm(body []byte) (map[string]string, error) {
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
@@ -94,6 +106,9 @@ func parseForm(body []byte) (map[string]string, error) {
 	}
 	params := map[string]string{}
 	for name, values := range form {
+		if !utf8.ValidString(name) {
+			return nil, errors.New("a name is not UTF-8") // so that gzip is no form
+		}
 		params[name] = values[len(values)-1]
 	}
 	return params, nil

@@ -2,6 +2,8 @@ package sessiontest_test
 
 import (
 	"bytes"
+	"compress/gzip"
+	"io"
 	"mime/multipart"
 	"net/http"
 	"strings"
@@ -86,6 +88,43 @@ func TestBodiesThatCannotBeReadHaveTheTypesAndTheStatusOfTheCatalogue(t *testing
 		assert.Equal(t, 422, r.status, name)
 		assert.Equal(t, tc.kind, kind(r), name)
 		assert.Equal(t, tc.kind, r.header.Get("X-Files-Error-Class"), name)
+	}
+}
+
+func TestBodiesAreReadAsRubyGrapeReadsThem(t *testing.T) {
+	t.Parallel()
+	const json, object, bom = "application/json", `{"username":"alice","password":"secret"}`, "\ufeff"
+	compressed := func(body string) string {
+		var b bytes.Buffer
+		w := gzip.NewWriter(&b)
+		io.WriteString(w, body)
+		w.Close()
+		return b.String()
+	}
+	for name, tc := range map[string]struct {
+		contentType, encoding, body string
+		status                      int
+		reason                      string
+	}{
+		"a charset":                 {json + "; charset=utf-8", "", object, 201, ""},
+		"an encoding that is wrong": {json, "gzip", object, 201, ""},
+		"a vendor's JSON":           {"application/vnd.api+json", "", object, 422, `the API takes no Content-Type "application/vnd.api+json"`},
+		"a mark before JSON":        {json, "", bom + object, 422, "the body is not application/json; it begins with a byte order mark"},
+		"a mark before a form":      {form, "", bom + "a=b&" + good, 201, ""},
+		"a mark before a name":      {form, "", bom + good, 401, "the body has no username; a JSON body requires Content-Type: application/json"},
+		"compressed JSON":           {json, "gzip", compressed(object), 422, "the body is not application/json; the API decodes no Content-Encoding"},
+		"a compressed form":         {form, "gzip", compressed(good), 422, "the body is not " + form + "; the API decodes no Content-Encoding"},
+		"gzip without the header":   {form, "", compressed(good), 422, "the body is not " + form},
+	} {
+		srv := newServer(t, alice)
+		req, err := http.NewRequestWithContext(t.Context(), "POST", srv.URL+sessions, strings.NewReader(tc.body))
+		require.NoError(t, err)
+		req.Header.Set("Content-Type", tc.contentType)
+		if tc.encoding != "" {
+			req.Header.Set("Content-Encoding", tc.encoding)
+		}
+		assert.Equal(t, tc.status, do(t, srv, req).status, name)
+		assert.Equal(t, tc.reason, srv.Requests()[0].Reason, name)
 	}
 }
 

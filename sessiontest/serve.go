@@ -39,6 +39,9 @@ func refuse(status int, kind, message, reason string) answer {
 
 // ServeHTTP answers a request as the API would, or as a [Fault] demands.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.allowOrigin(w, r) {
+		return
+	}
 	var form loginForm
 	switch {
 	case isLogin(r):

@@ -11,6 +11,20 @@
 // [Server.Requests] report what happened, and [Server.String] prints it for the log
 // of a failed test. [Server.Handler] adds other endpoints.
 //
+// # Bodies
+//
+// The server reads a login as Ruby Grape and Rack would, since the API is built on them.
+// It accepts a form, a JSON object and multipart. It answers 422 to
+//
+//   - any other Content-Type, also one such as application/vnd.api+json
+//   - JSON that begins with a byte order mark
+//   - a compressed body, whatever its Content-Encoding says
+//
+// A byte order mark before a form becomes a part of the first name. The server ignores
+// that parameter, as it ignores any name that it does not know.
+//
+// # Other languages
+//
 // The command filessession-fake, in a folder of this package, serves the same API
 // to programs in other languages.
 //
@@ -26,6 +40,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -86,32 +101,77 @@ func NewTLSServer(users ...User) *Server {
 }
 
 // Listen starts a server on an address of TCP, such as "127.0.0.1:4041" or ":0",
-// over plain HTTP.
+// over plain HTTP. On "localhost:4041" it serves both 127.0.0.1 and ::1, if the machine
+// has both.
 func Listen(addr string, users ...User) (*Server, error) {
-	l, err := net.Listen("tcp", addr)
+	listeners, err := listen(addr)
 	if err != nil {
 		return nil, err
 	}
 	s := newServer(users)
-	s.http = &httptest.Server{Listener: l, Config: &http.Server{Handler: s}}
-	s.URL = "http://" + loopback(l.Addr())
+	s.http = &httptest.Server{Listener: listeners[0], Config: &http.Server{Handler: s}}
+	s.URL = "http://" + loopback(listeners[0].Addr())
 	s.http.Start()
+	for _, l := range listeners[1:] {
+		go s.http.Config.Serve(l)
+	}
 	return s, nil
 }
 
 // ListenTLS is [Listen] over TLS, with HTTP/1.1 and the certificate cert. The client
 // that [Server.Client] returns trusts the certificate.
 func ListenTLS(addr string, cert tls.Certificate, users ...User) (*Server, error) {
-	l, err := net.Listen("tcp", addr)
+	listeners, err := listen(addr)
 	if err != nil {
 		return nil, err
 	}
 	s := newServer(users)
-	s.http = &httptest.Server{Listener: l, Config: &http.Server{Handler: s},
+	s.http = &httptest.Server{Listener: listeners[0], Config: &http.Server{Handler: s},
 		TLS: &tls.Config{Certificates: []tls.Certificate{cert}}}
-	s.URL = "https://" + loopback(l.Addr())
+	s.URL = "https://" + loopback(listeners[0].Addr())
 	s.http.StartTLS()
+	for _, l := range listeners[1:] {
+		go s.http.Config.Serve(tls.NewListener(l, s.http.TLS))
+	}
 	return s, nil
+}
+
+// listen listens on addr: for the host localhost, on the loopback addresses of both IPv4
+// and IPv6. Package net itself would choose one of them.
+func listen(addr string) ([]net.Listener, error) {
+	host, port, _ := net.SplitHostPort(addr)
+	for tries := 0; ; tries++ {
+		l, err := net.Listen("tcp", addr)
+		if err != nil || !strings.EqualFold(host, "localhost") {
+			return []net.Listener{l}, err
+		}
+		first := l.Addr().(*net.TCPAddr)
+		other := "::1"
+		if first.IP.To4() == nil {
+			other = "127.0.0.1"
+		}
+		second, err := net.Listen("tcp", net.JoinHostPort(other, strconv.Itoa(first.Port)))
+		switch {
+		case err == nil:
+			return []net.Listener{l, second}, nil
+		case !hasAddress(other):
+			return []net.Listener{l}, nil
+		}
+		l.Close() // another program serves that port of the other address
+		if port != "0" || tries == 10 {
+			return nil, err
+		}
+	}
+}
+
+// hasAddress reports whether this machine can listen on the address ip.
+func hasAddress(ip string) bool {
+	trial, err := net.Listen("tcp", net.JoinHostPort(ip, "0"))
+	if err != nil {
+		return false
+	}
+	trial.Close()
+	return true
 }
 
 // loopback returns the address under which this machine reaches a listener. A
@@ -123,11 +183,8 @@ func loopback(addr net.Addr) string {
 		return addr.String()
 	}
 	host := "127.0.0.1"
-	trial, err := net.Listen("tcp", host+":0")
-	if err != nil {
-		host = "::1" // the machine has no IPv4
-	} else {
-		trial.Close()
+	if !hasAddress(host) {
+		host = "::1"
 	}
 	return net.JoinHostPort(host, strconv.Itoa(tcp.Port))
 }

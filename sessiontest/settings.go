@@ -14,6 +14,7 @@ type settings struct {
 	lockedFor     time.Duration
 	lockWithin    time.Duration
 	bindUserAgent bool
+	cors          bool
 	limit         int // of logins within a window; 0: any number
 	window        time.Duration
 	moved         string // host that the site is served from

@@ -41,6 +41,11 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, rep reply, f *Faul
 		reset(conn)
 		return
 	}
+	for name, values := range w.Header() { // of CORS
+		if rep.header[name] == nil {
+			rep.header[name] = values
+		}
+	}
 	conn.Write(rawHead(rep))
 	body := rep.body[:max(0, len(rep.body)-f.Truncate)]
 	if r.Method == http.MethodHead {

@@ -18,6 +18,7 @@ type config struct {
 	notes         []string // lines about the users
 	lifetime      time.Duration
 	sliding       bool
+	cors          bool
 	tries         int
 	lockedFor     time.Duration
 	lockWithin    time.Duration
@@ -36,13 +37,15 @@ func parseFlags(args []string, stderr io.Writer) (config, error) {
 	var users []string
 	fs := flag.NewFlagSet("filessession-fake", flag.ContinueOnError)
 	fs.SetOutput(stderr)
-	fs.StringVar(&c.addr, "addr", "127.0.0.1:4041", "`address` to serve the API on; 0.0.0.0:4041 is any address of this machine")
+	fs.StringVar(&c.addr, "addr", "127.0.0.1:4041", "`address` to serve the API on; 0.0.0.0:4041 is any address of this machine, localhost:4041 is 127.0.0.1 and [::1]")
 	fs.StringVar(&c.control, "control", "127.0.0.1:4042", "`address` to serve the control API on, or off")
 	fs.StringVar(&c.certFile, "tls", "", "serve https, and write the certificate that clients must trust to this `file`")
 	fs.Func("tls-name", "additional host `name` or address in the certificate; may be given several times", func(name string) error {
 		c.names = append(c.names, name)
 		return nil
 	})
+	fs.BoolVar(&c.cors, "cors", false, "let pages of any origin in a browser use the API, with the headers X-FilesAPI-Auth and Content-Type\n"+
+		"and the methods GET, POST, PATCH, PUT and DELETE, without credentials; the control API never allows it")
 	fs.Func("user", "`user` that may log in: name:password, name:password:method, name:password:method:code, or JSON as in the control API;\n"+
 		"may be given several times (default alice:secret)", func(text string) error {
 		users = append(users, text) // parsed below, since package flag would print the password of a bad one
@@ -125,6 +128,7 @@ func (c *config) check(args []string) error {
 func (c *config) apply(srv *sessiontest.Server) {
 	srv.SetLifetime(c.lifetime)
 	srv.SetSliding(c.sliding)
+	srv.SetCORS(c.cors)
 	srv.SetLockOut(c.tries, c.lockedFor)
 	srv.SetLockOutWindow(c.lockWithin)
 	srv.SetRateLimit(c.limit, c.window)

@@ -7,6 +7,11 @@
 // answers it. It accepts requests once it has printed the line "serving" with the
 // address. It ends on an interrupt or SIGTERM. In a test, start a program that was
 // built: a signal to "go run" does not reach it. Flag -help lists all settings.
+// The documentation of [sessiontest] says which bodies the API accepts.
+//
+// A test need not read what it prints. Requests never wait for the reader. The command
+// drops lines about requests while more than 1 MiB of them wait for the reader, and
+// later prints how many it dropped. It also goes on when the reader closes its end.
 //
 // # Users
 //
@@ -27,6 +32,17 @@
 // NODE_EXTRA_CA_CERTS, curl --cacert or their trust store. The server's certificate
 // is for localhost, the name and the addresses of this machine, and each -tls-name,
 // such as the name of a service in a compose file.
+//
+// # Browsers
+//
+// With -cors, pages of any origin may use the API: the command answers preflights, and
+// sets the CORS headers of each answer. A page may send the headers X-FilesAPI-Auth and
+// Content-Type by the methods GET, POST, PATCH, PUT and DELETE, without credentials such
+// as cookies. The command neither prints preflights nor counts them. The control API never
+// answers CORS.
+//
+// A browser may resolve localhost to 127.0.0.1 or to ::1. With -addr localhost:4041 the
+// command serves both, if the machine has IPv6. It prints one of them.
 //
 // # Control API
 //
@@ -103,7 +119,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	c, err := parseFlags(os.Args[1:], os.Stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -111,28 +127,38 @@ func main() {
 	case err != nil:
 		os.Exit(2) // parseFlags has printed the reason
 	}
-	if err := run(ctx, c, os.Stdout); err != nil {
+	errorLog := newOutput(os.Stderr)
+	log.SetOutput(errorLog) // package net/http writes there
+	err = run(ctx, c, os.Stdout)
+	errorLog.close(flushTime)
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "filessession-fake:", err)
 		os.Exit(1)
 	}
 }
 
+// flushTime is how long the program waits, at its end, for a reader of its output.
+const flushTime = time.Second
+
 // run serves until ctx ends.
-func run(ctx context.Context, c config, out io.Writer) error {
-	logger := log.New(out, "", log.Ltime)
+func run(ctx context.Context, c config, w io.Writer) error {
+	out := newOutput(w)
+	defer out.close(flushTime)
+	logger := log.New(kept{out}, "", log.Ltime)
+	requests := log.New(out, "", log.Ltime)
 	srv, authority, err := start(c)
 	if err != nil {
 		return fmt.Errorf("%w; name another address with -addr", err)
 	}
 	defer srv.Close()
 	c.apply(srv)
-	srv.Watch(func(r sessiontest.Request) { logger.Print(r) })
+	srv.Watch(func(r sessiontest.Request) { requests.Print(r) })
 	if c.control != "off" {
 		l, err := net.Listen("tcp", c.control)
 		if err != nil {
 			return fmt.Errorf("%w; name another address with -control, or turn the control API off with -control off", err)
 		}
-		api := &http.Server{Handler: &control{srv: srv, log: logger}, ReadHeaderTimeout: 10 * time.Second}
+		api := &http.Server{Handler: &control{srv: srv, log: requests}, ReadHeaderTimeout: 10 * time.Second}
 		defer api.Close()
 		go api.Serve(l)
 		logger.Print("control API on http://", reachable(l.Addr()))

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -94,6 +95,144 @@ func startFake(t *testing.T, args ...string) *running {
 	return p
 }
 
+// startProcess runs the program as a process until it serves. Nobody reads what it prints
+// afterwards. The test stops it after a minute.
+func startProcess(t *testing.T, args ...string) (p *running, cmd *exec.Cmd, stdout io.Closer) {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	cmd = exec.CommandContext(ctx, self, append([]string{"-addr", "127.0.0.1:0", "-control", "off"}, args...)...)
+	cmd.Env = []string{"FAKE_TEST_RUN=1"}
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	_, err = cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		cancel()
+		cmd.Wait()
+	})
+	p = &running{lines: bufio.NewScanner(out)}
+	p.lines.Buffer(nil, 1<<20)
+	p.await(t)
+	return p, cmd, out
+}
+
+// request makes a request that is refused, and logged in a line of about 60 KB.
+func (p *running) request(t *testing.T) {
+	t.Helper()
+	client := http.Client{Timeout: 20 * time.Second}
+	resp, err := client.Get(p.api + "/api/rest/v1/" + strings.Repeat("x", 60_000))
+	require.NoError(t, err)
+	resp.Body.Close()
+	assert.Equal(t, 401, resp.StatusCode)
+}
+
+// terminate ends a process by SIGTERM. On Windows no program can send a signal.
+func terminate(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	if runtime.GOOS == "windows" {
+		t.Skip("no program can send a signal here")
+	}
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+}
+
+func TestAReaderThatStopsReadingStopsNeitherRequestsNorTheEnd(t *testing.T) {
+	t.Parallel()
+	p, cmd, _ := startProcess(t)
+	for range 40 { // more than a pipe and the program hold
+		p.request(t)
+	}
+	terminate(t, cmd)
+	assert.NoError(t, cmd.Wait())
+}
+
+func TestAReaderThatClosesItsEndDoesNotEndTheProgram(t *testing.T) {
+	t.Parallel()
+	p, cmd, stdout := startProcess(t)
+	require.NoError(t, stdout.Close())
+	for range 3 {
+		p.request(t)
+	}
+	terminate(t, cmd)
+	assert.NoError(t, cmd.Wait())
+}
+
+func TestAtItsEndTheProgramPrintsTheLinesThatWait(t *testing.T) {
+	t.Parallel()
+	p, cmd, _ := startProcess(t)
+	for range 10 { // more than a pipe holds
+		p.request(t)
+	}
+	terminate(t, cmd)
+	for range 10 {
+		assert.Contains(t, p.next(t), " 401 (no X-FilesAPI-Auth header)")
+	}
+	assert.Contains(t, p.next(t), "{Logins:0 ")
+	assert.False(t, p.lines.Scan())
+	assert.NoError(t, cmd.Wait())
+}
+
+func TestConnectionsEndThoughNobodyReadsStandardError(t *testing.T) {
+	t.Parallel()
+	p, cmd, _ := startProcess(t, "-tls", filepath.Join(t.TempDir(), "ca.pem"))
+	for range 1000 { // each logs an error of about 115 bytes
+		conn, err := net.Dial("tcp", strings.TrimPrefix(p.api, "https://"))
+		require.NoError(t, err)
+		require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+		_, err = io.WriteString(conn, "no TLS\r\n")
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, conn)
+		conn.Close()
+		require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+	}
+	terminate(t, cmd)
+	assert.NoError(t, cmd.Wait())
+}
+
+func TestTheFlagCORSIsForTheAPIAndNotForTheControlAPI(t *testing.T) {
+	t.Parallel()
+	preflight := func(url string) *http.Response {
+		req, err := http.NewRequestWithContext(t.Context(), "OPTIONS", url, nil)
+		require.NoError(t, err)
+		req.Header.Set("Origin", "http://localhost:5173")
+		req.Header.Set("Access-Control-Request-Method", "POST")
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		resp.Body.Close()
+		return resp
+	}
+	on, off := startFake(t, "-cors"), startFake(t)
+	assert.Equal(t, "*", preflight(on.api+"/api/rest/v1/sessions").Header.Get("Access-Control-Allow-Origin"))
+	for _, url := range []string{on.control + "/counts", off.control + "/counts", off.api + "/api/rest/v1/sessions"} {
+		resp := preflight(url)
+		assert.GreaterOrEqual(t, resp.StatusCode, 400)
+		for name := range resp.Header {
+			assert.NotContains(t, name, "Access-Control")
+		}
+	}
+}
+
+func TestLocalhostIsServedOnBothFamiliesAndPrintedOnce(t *testing.T) {
+	t.Parallel()
+	trial, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skip("this machine has no IPv6: ", err)
+	}
+	trial.Close()
+	p := startFake(t, "-addr", "localhost:0")
+	u, err := url.Parse(p.api)
+	require.NoError(t, err)
+	for _, host := range []string{u.Host, "127.0.0.1:" + u.Port(), "[::1]:" + u.Port()} {
+		resp, err := http.PostForm("http://"+host+"/api/rest/v1/sessions", url.Values{"username": {"alice"}, "password": {"secret"}})
+		require.NoError(t, err)
+		resp.Body.Close()
+		assert.Equal(t, 201, resp.StatusCode, host)
+	}
+}
+
 // refused runs parseFlags on invalid flags.
 func refused(t *testing.T, args ...string) (text string) {
 	t.Helper()
@@ -106,15 +245,7 @@ func refused(t *testing.T, args ...string) (text string) {
 
 func TestItServesAndEndsOnASignal(t *testing.T) {
 	t.Parallel()
-	self, err := os.Executable()
-	require.NoError(t, err)
-	cmd := exec.CommandContext(t.Context(), self, "-addr", "127.0.0.1:0", "-control", "off", "-user", "alice:secret:sms:7", "-user", "bob:secret:totp")
-	cmd.Env = []string{"FAKE_TEST_RUN=1"}
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	p := &running{lines: bufio.NewScanner(out)}
-	p.await(t)
+	p, cmd, _ := startProcess(t, "-user", "alice:secret:sms:7", "-user", "bob:secret:totp")
 	assert.Regexp(t, "user alice, second factor sms$", p.printed[0])
 	assert.Regexp(t, "user bob, TOTP secret [A-Z2-7]{16}$", p.printed[1])
 	resp, err := http.PostForm(p.api+"/api/rest/v1/sessions", url.Values{"username": {"alice"}, "password": {"secret"}, "otp": {"7"}})
