@@ -123,7 +123,7 @@ func (e *APIError) Is(target error) bool {
 	return meaning == target
 }
 
-// meanings returns what the name of an error type means, whatever the group and the
+// meanings maps the name of an error type to its meaning, whatever the group and the
 // status. The documentation of the API does not say which of the last three it sends.
 var meanings = map[string]error{
 	"invalid-username-or-password":    ErrInvalidUsernameOrPassword,

@@ -182,11 +182,11 @@ func (fs failures) since(reset, now time.Time) failures {
 	})
 }
 
-// longest returns the failure that holds longest, and longer than least, of those for
-// which is is true. It returns nil if there is none.
-func (fs failures) longest(now time.Time, least time.Duration, is func(*failure) bool) (longest *failure) {
+// longest returns the failure that matches and holds longest. It returns nil if none holds
+// longer than least.
+func (fs failures) longest(now time.Time, least time.Duration, match func(*failure) bool) (longest *failure) {
 	for i := range fs {
-		if left := fs[i].left(now); left > least && is(&fs[i]) {
+		if left := fs[i].left(now); left > least && match(&fs[i]) {
 			longest, least = &fs[i], left
 		}
 	}

@@ -16,8 +16,6 @@ import (
 type held struct {
 	session  *session.Session
 	origin   origin        // where the session lives
-	auth     []string      // the values of AuthHeader, shared by all requests
-	agent    []string      // the values of User-Agent, shared by all requests
 	own      bool          // this Source logged in
 	ends     time.Time     // by the wall clock; zero if not reported
 	heldAt   time.Time     // with a monotonic reading
@@ -31,7 +29,7 @@ type held struct {
 // at random, so that many Sources do not log in at the same time.
 func newHeld(s *session.Session, baseURL string, now time.Time) *held {
 	h := &held{session: s, origin: parseOrigin(cmp.Or(s.BaseURL, baseURL)), ends: s.TimeoutAt, heldAt: now}
-	h.lifetime, h.auth, h.agent = h.ends.Sub(now), []string{s.ID}, []string{s.UserAgent}
+	h.lifetime = h.ends.Sub(now)
 	early := max(0, min(time.Minute, h.left(now)/2))
 	h.early.Store(int64(early - rand.N(early/10+1)))
 	return h

@@ -88,7 +88,7 @@ type Source struct {
 	base    origin        // where Client logs in, or where the session of Static lives
 	store   Store         // the field Store, or one in memory
 	logger  *slog.Logger  // the field Logger, or one that discards
-	salt    []byte        // of a record that has none
+	salt    []byte        // for a record that has none; the login that runs sets it too
 	closing chan struct{} // closed by Close
 
 	static     error       // not nil in a static Source: the error when there is no session; never changes

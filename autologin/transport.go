@@ -23,7 +23,8 @@ import (
 // Source is removed from it. Each hop of a redirect counts as a separate request.
 //
 // If an answer of 401 or 403 says that the session has ended, the Transport logs in and
-// sends the request once more. It repeats a body that [http.Request.GetBody] returns, and
+// sends the request once more. It does so a second time if another Source had logged in, and
+// that session has ended too. It repeats a body that [http.Request.GetBody] returns, and
 // any other body of up to 64 KiB. If the body cannot be repeated, the caller gets the 401
 // or 403. Every other answer is returned as it is: see [session.CheckResponse].
 //
@@ -49,7 +50,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	body, again := repeatable(req)
 	for n := 1; ; n++ {
 		resp, ended, err := t.send(req, body, h)
-		if !ended || n > 2 || n == 2 && h.own { // one of another Source may have ended as well
+		if !ended || n > 2 || n == 2 && h.own { // the session of another Source may have ended as well
 			return resp, err
 		}
 		if body, err = again(); err != nil {
@@ -138,9 +139,7 @@ func (t *Transport) send(req *http.Request, body io.ReadCloser, h *held) (resp *
 		t.Source.Invalidate(h.session)
 		return resp, true, nil
 	}
-	if !h.accepted.Load() {
-		h.accepted.Store(true)
-	}
+	h.accepted.Store(true)
 	return resp, false, nil
 }
 
@@ -149,9 +148,9 @@ func (t *Transport) send(req *http.Request, body io.ReadCloser, h *held) (resp *
 func (h *held) authenticate(req *http.Request, body io.ReadCloser) *http.Request {
 	req = withoutHeaders(req, func(name string, _ []string) bool { return isAuthHeader(name) })
 	req.Body = body
-	req.Header[authHeader] = h.auth
+	req.Header[authHeader] = []string{h.session.ID}
 	if _, named := req.Header["User-Agent"]; !named && h.session.UserAgent != "" {
-		req.Header["User-Agent"] = h.agent
+		req.Header["User-Agent"] = []string{h.session.UserAgent}
 	}
 	u := *req.URL
 	req.URL = &u
@@ -192,7 +191,7 @@ func withoutHeaders(req *http.Request, remove func(name string, values []string)
 	without.Header = make(http.Header, len(req.Header)+2)
 	for name, values := range req.Header {
 		if !remove(name, values) {
-			without.Header[name] = slices.Clip(values) // who appends copies
+			without.Header[name] = slices.Clip(values) // an append makes a copy
 		}
 	}
 	return without
